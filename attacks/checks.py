@@ -1,0 +1,56 @@
+"""What must hold of a model and its inputs before an attack's number means anything."""
+
+import torch
+from torch import Tensor, nn
+
+Clip = tuple[float, float]
+
+
+def check_model(model: nn.Module) -> None:
+    """ValueError if any part of the model is in training mode: batches would mix, noise would be on."""
+    for name, module in model.named_modules():
+        if module.training:
+            where = f" in its part {name!r}" if name else ""
+            raise ValueError(f"expected a model in evaluation mode (model.eval()), got training mode{where}")
+
+
+def check_images(x: Tensor, clip: Clip | None = None) -> None:
+    """ValueError unless x is (N, ...), N >= 1, finite, float32 or float64, and inside clip where given.
+
+    Half precision is refused: a step of eps = 0.3 spread over 784 pixels is lost in its rounding.
+    """
+    if x.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"expected x of dtype float32 or float64, got {str(x.dtype).removeprefix('torch.')}")
+    if x.ndim < 2 or x.numel() == 0:
+        raise ValueError(f"expected x of shape (N, ...) with N >= 1, got {tuple(x.shape)}")
+    if bad := int((~x.isfinite()).sum()):
+        raise ValueError(f"expected finite x, got {bad} values that are not")
+    if clip is not None:
+        low, high = clip
+        if not low < high:
+            raise ValueError(f"expected clip as (low, high) with low < high, got {clip}")
+        if x.min() < low or x.max() > high:
+            raise ValueError(f"expected x within clip {clip}, got values from {x.min():.4g} to {x.max():.4g}")
+
+
+def check_labels(y: Tensor, n: int) -> None:
+    """ValueError unless y holds one int64 class for each of n examples."""
+    if y.shape != (n,):
+        raise ValueError(f"expected y of shape ({n},), got {tuple(y.shape)}")
+    if y.dtype != torch.int64:
+        raise ValueError(f"expected y of dtype int64, got {str(y.dtype).removeprefix('torch.')}")
+
+
+def check_logits(logits: Tensor, y: Tensor | None, n: int) -> None:
+    """ValueError unless logits are (n, classes) and every label in y is one of those classes."""
+    if logits.ndim != 2 or logits.shape[0] != n or logits.shape[1] < 2:
+        raise ValueError(f"expected logits of shape ({n}, classes), got {tuple(logits.shape)}")
+    if y is not None and (y.min() < 0 or y.max() >= logits.shape[1]):
+        raise ValueError(f"expected labels from 0 to {logits.shape[1] - 1}, got {int(y.min())} to {int(y.max())}")
+
+
+def batches(n: int, batch_size: int) -> list[slice]:
+    """Slices that cover 0..n in steps of batch_size; ValueError where that is below 1."""
+    if batch_size < 1:
+        raise ValueError(f"expected batch_size >= 1, got {batch_size}")
+    return [slice(start, min(start + batch_size, n)) for start in range(0, n, batch_size)]

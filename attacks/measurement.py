@@ -1,0 +1,106 @@
+"""What an attack did: the errors it caused, and whether it took the step that it was asked for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from attacks.checks import Clip, batches, check_images, check_labels, check_logits, check_model
+from attacks.fast_gradient import moved, step
+from attacks.gradients import input_gradient
+from attacks.norms import check_bound, named
+
+SHORT = 1e-3  # a step is short where it misses more than this fraction of eps
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One attack at one norm and eps on n images; errors and shares are fractions of all n.
+
+    Errors are against the true labels; NaN logits count as wrong. Images with a zero or non-finite gradient
+    are left as they are and stay in every mean. delta = x_adv - x as applied, after rounding and clipping;
+    p = 1 for both L1. mean_norm_ratio: mean ‖delta‖p / eps (1 at eps = 0). short_share: ‖delta‖p < 0.999 eps.
+    """
+
+    attack: str
+    norm: str
+    eps: float
+    n: int
+    clean_error: float
+    attacked_error: float
+    zero_gradient_share: float
+    nonfinite_gradient_share: float
+    mean_norm_ratio: float
+    short_share: float
+
+
+def measure_fgm(
+    model: nn.Module,
+    x: Tensor,
+    y_true: Tensor,
+    *,
+    norms: Sequence[str],
+    eps: Sequence[float],
+    y: Literal["predicted", "true"] = "predicted",
+    clip: Clip | None = None,
+    batch_size: int = 1000,
+) -> list[Measurement]:
+    """FGM at every norm (names in NORMS) and every eps, in that order, on x (N, ...) with y_true (N,).
+
+    `y` says which labels the attacked loss has. Each batch takes one gradient for all, then one forward pass
+    for each norm and eps; no image outlives its batch. ValueError as in `fgm`, or an unknown norm name.
+    """
+    bounds = [named(norm) for norm in norms]
+    for size in eps:
+        check_bound(size, norm=1, l1="spread")
+    if y not in ("predicted", "true"):
+        raise ValueError(f"expected y to be 'predicted' or 'true', got {y!r}")
+    check_model(model)
+    x = x.detach()
+    check_images(x, clip)
+    n = len(x)
+    check_labels(y_true, n)
+    y_true = y_true.to(x.device)
+    clean, zero, nonfinite = (torch.empty(n, dtype=torch.bool) for _ in range(3))
+    attacked = torch.empty(len(bounds), len(eps), n, dtype=torch.bool)
+    length = torch.empty(len(bounds), len(eps), n, dtype=torch.float64)
+    for part in batches(n, batch_size):
+        images, truth = x[part], y_true[part]
+        found = input_gradient(model, images, truth if y == "true" else None, batch_size)
+        check_logits(found.logits, truth, len(images))
+        clean[part], zero[part], nonfinite[part] = _wrong(found.logits, truth), found.zero, found.nonfinite
+        for i, bound in enumerate(bounds):
+            direction = step(found.gradient, eps=1.0, norm=bound.order, l1=bound.l1)
+            for j, size in enumerate(eps):
+                adversarial = moved(images, size * direction, clip)
+                with torch.no_grad():
+                    attacked[i, j, part] = _wrong(model(adversarial), truth)
+                delta = (adversarial.double() - images.double()).flatten(1)
+                length[i, j, part] = torch.linalg.vector_norm(delta, bound.order, dim=1)
+    return [
+        Measurement(
+            attack="fgm",
+            norm=norm,
+            eps=size,
+            n=n,
+            clean_error=_share(clean),
+            attacked_error=_share(attacked[i, j]),
+            zero_gradient_share=_share(zero),
+            nonfinite_gradient_share=_share(nonfinite),
+            mean_norm_ratio=(length[i, j] / size).mean().item() if size else 1.0,
+            short_share=_share(length[i, j] < size * (1 - SHORT)),
+        )
+        for i, norm in enumerate(norms)
+        for j, size in enumerate(eps)
+    ]
+
+
+def _wrong(logits: Tensor, truth: Tensor) -> Tensor:
+    """(N,) bool: the largest logit is another class's, or some logit is NaN and there is no answer."""
+    return (logits.argmax(1) != truth) | logits.isnan().any(1)
+
+
+def _share(flags: Tensor) -> float:
+    return flags.double().mean().item()

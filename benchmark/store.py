@@ -1,0 +1,122 @@
+"""The files of a run: records and history of a cell, configuration and provenance; and how they are read back."""
+
+import functools
+import importlib.metadata
+import io
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from zoo.checkpoints import write_whole
+from zoo.errors import BadInput
+
+RECORDS = {
+    "seed": "int64",
+    "epoch": "int64",
+    "measure": "str",
+    "attack": "str",
+    "norm": "str",
+    "eps": "float64",
+    "value": "float64",
+    "n": "int64",
+    "subset": "str",
+}
+HISTORY = {"seed": "int64", "epoch": "int64", "measure": "str", "value": "float64"}
+PACKAGES = ("torch", "numpy", "cleverhans", "foolbox", "pandas", "matplotlib", "scikit-learn", "safetensors")
+
+
+def read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+    """A CSV with exactly these columns, empty if there is no file. Raises BadInput for an unreadable one."""
+    text = [name for name, kind in columns.items() if kind == "str"]
+    if not path.is_file():
+        return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
+    try:
+        frame = pd.read_csv(
+            path, keep_default_na=False, na_values={"eps": [""], "value": ["nan"]}, dtype=dict.fromkeys(text, "str")
+        )
+        if list(frame.columns) != list(columns):
+            raise ValueError(f"expected columns {', '.join(columns)}, got {', '.join(frame.columns)}")
+        return frame.astype(dict(columns))
+    except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
+        raise BadInput(
+            f"{path} is not readable ({str(error).splitlines()[0]}): restore it, or delete the cell"
+        ) from error
+
+
+def write_table(path: Path, frame: pd.DataFrame, columns: Mapping[str, str]) -> None:
+    """Write a table in a fixed order of rows; the file is whole or absent. NaN values are written as nan."""
+    ordered = frame.sort_values([name for name in columns if name not in ("value", "n", "subset")], kind="stable")
+    text = ordered.assign(value=ordered["value"].map(repr))
+    buffer = io.StringIO()
+    text.to_csv(buffer, columns=list(columns), index=False, lineterminator="\n")
+    write_whole(path, buffer.getvalue().encode())
+
+
+def merge(old: pd.DataFrame, rows: Iterable[Sequence[Any]], columns: Mapping[str, str]) -> pd.DataFrame:
+    """`old` and new rows; where a seed's measure is in both at one place, the new one holds."""
+    new = pd.DataFrame(list(rows), columns=list(columns)).astype(dict(columns))
+    keys = [name for name in columns if name not in ("value", "n", "subset")]
+    both = new if old.empty else pd.concat([old, new])
+    return both.drop_duplicates(keys, keep="last")
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file, whole."""
+    write_whole(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """What `write_json` wrote, None where there is no file. Raises BadInput for an unreadable one."""
+    if not path.is_file():
+        return None
+    try:
+        value: dict[str, Any] = json.loads(path.read_text())
+    except (ValueError, OSError) as error:
+        raise BadInput(f"{path} is not readable ({error}): restore it, or delete the cell") from error
+    return value
+
+
+@functools.cache
+def environment(device: torch.device) -> dict[str, Any]:
+    """Where a result comes from: code, versions, machine. Asked once, when the process starts to work."""
+    return {
+        "commit": git("rev-parse", "HEAD") or "unknown",
+        "clean_tree": git("status", "--porcelain", "--untracked-files=no") == "",
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def command() -> str:
+    """What was typed."""
+    return " ".join(["python -m benchmark", *sys.argv[1:]])
+
+
+def git(*arguments: str) -> str | None:
+    """Standard output of a git command in this project's checkout; None where there is none."""
+    try:
+        folder = Path(__file__).parent
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def processor() -> str:
+    """The processor's name and its number of cores."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        lines = cpuinfo.read_text().splitlines()
+        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
+        return f"{name}, {sum(line.startswith('processor') for line in lines)} cores"
+    return name

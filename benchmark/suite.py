@@ -1,0 +1,154 @@
+"""A suite: the TOML file that is the table. It is read into frozen dataclasses and becomes a plan of cells."""
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from attacks import NORMS
+from zoo.config import MODELS, STRICT, Hyperparameters, ModelConfig, TrainingConfig, appendix_a
+from zoo.data import DATASETS, PIXELS
+from zoo.errors import BadInput, unknown
+
+T = TypeVar("T")
+BUILT_IN = ("smoke", "quick", "standard", "full", "released", "smoothness")
+
+
+@dataclass(frozen=True, config=STRICT)
+class LabelPlan:
+    """What differs between label counts."""
+
+    seeds: tuple[int, ...] = Field(min_length=1)
+    labelled_batch: int = Field(gt=0)
+    unlabelled_batch: int | None = Field(default=None, gt=0)  # else the one of [training]
+
+
+@dataclass(frozen=True, config=STRICT)
+class AttackConfig:
+    """The attacks that every checkpoint undergoes: the fast gradient method, no clipping, predicted labels."""
+
+    norms: tuple[str, ...] = Field(min_length=1)
+    eps: tuple[float, ...] = Field(min_length=1)
+
+
+@dataclass(frozen=True, config=STRICT)
+class Suite:
+    """A suite file, checked but not yet resolved; [model] and [training] hold fields of the zoo's configurations."""
+
+    description: str
+    dataset: str
+    widths: tuple[int, ...]  # of the layers above the input
+    training: dict[str, Any]
+    attack: AttackConfig
+    models: tuple[str, ...] = Field(min_length=1)
+    labels: dict[int, LabelPlan] = Field(min_length=1)
+    model: dict[str, Any] = Field(default_factory=dict)
+    hyperparameters: dict[str, Hyperparameters] = Field(default_factory=dict)  # by model, else Appendix A
+
+
+@dataclass(frozen=True, config=STRICT)
+class Cell:
+    """One model at one label count on one data set: all its seeds train together. Picklable, pure."""
+
+    model: ModelConfig
+    training: TrainingConfig
+    attack: AttackConfig
+    seeds: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """The name of the cell's folder."""
+        return f"{self.model.name}-{self.training.labels}"
+
+
+def load_suite(name: str) -> Suite:
+    """A built-in suite by name, or a user's TOML file. Raises BadInput: what is wrong, in which file, what is right."""
+    if name in BUILT_IN:
+        source, text = f"suite {name!r}", resources.files("benchmark").joinpath(f"suites/{name}.toml").read_text()
+    elif name.endswith(".toml"):
+        source = name
+        try:
+            text = Path(name).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInput(f"{name} cannot be read ({error}): expected a suite's TOML file") from error
+    else:
+        raise unknown("suite", name, [*BUILT_IN, "<file>.toml"])
+    try:
+        return validated(Suite, tomllib.loads(text), source)
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{source} is not TOML: {error}") from error
+
+
+def plan(
+    suite: Suite,
+    source: str,
+    *,
+    models: Sequence[str] = (),
+    labels: Sequence[int] = (),
+    seeds: Sequence[int] = (),
+) -> list[Cell]:
+    """The cells of a suite in a fixed order, restricted to what is named. Raises BadInput as `load_suite`."""
+    for name in (*suite.models, *models, *suite.hyperparameters):
+        if name not in MODELS:
+            raise unknown("model", name, MODELS)
+    for norm in suite.attack.norms:
+        if norm not in NORMS:
+            raise unknown("norm", norm, NORMS)
+    if suite.dataset not in DATASETS:
+        raise unknown("data set", suite.dataset, DATASETS)
+    for count in labels:
+        if count not in suite.labels:
+            raise BadInput(f"--labels {count}: {source} has {', '.join(map(str, suite.labels))}")
+    if foreign := [name for name in models if name not in suite.models]:
+        raise BadInput(f"--models {foreign[0]}: {source} has {', '.join(suite.models)}")
+    return [
+        cell(suite, source, model, count, tuple(seeds) or suite.labels[count].seeds)
+        for count in suite.labels
+        for model in suite.models
+        if (not models or model in models) and (not labels or count in labels)
+    ]
+
+
+def cell(suite: Suite, source: str, name: str, labels: int, seeds: tuple[int, ...]) -> Cell:
+    """One cell of a suite, resolved: every default filled in."""
+    given = suite.hyperparameters.get(name) or appendix_a(name, labels)
+    if given is None:
+        raise BadInput(
+            f"{source}: Appendix A has no values for {name!r} at {labels} labels: add [hyperparameters.{name}]"
+        )
+    options = suite.model | ({"statistics": "labelled"} if name == "supervised" else {})
+    widths = (PIXELS[suite.dataset], *suite.widths)
+    where = f"{source} [model]"
+    model = validated(ModelConfig, {"name": name, "widths": widths, "hyperparameters": given} | options, where)
+    at = suite.labels[labels]
+    batches = {"labelled_batch": at.labelled_batch}
+    if at.unlabelled_batch:
+        batches["unlabelled_batch"] = at.unlabelled_batch
+    training = suite.training | batches | {"dataset": suite.dataset, "labels": labels}
+    return Cell(model, validated(TrainingConfig, training, f"{source} [training]"), suite.attack, seeds)
+
+
+def validated(kind: type[T], values: Mapping[str, Any], source: str) -> T:
+    """`values` as a configuration; the first error as one line, an unknown key with the nearest known one."""
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "unexpected_keyword_argument":
+            known = {
+                field.name for group in (kind, LabelPlan, AttackConfig, Hyperparameters) for field in fields(group)
+            }  # type: ignore[arg-type]
+            near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise BadInput(f"{source}: unknown key {where!r}{hint}") from None
+        if isinstance(cause := first.get("ctx", {}).get("error"), BadInput):
+            raise BadInput(f"{source}: {cause}") from None
+        reason = first["msg"][0].lower() + first["msg"][1:]
+        raise BadInput(f"{source}: {where}: {reason}, got {first['input']!r}") from None

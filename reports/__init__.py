@@ -1,0 +1,10 @@
+"""Records in, tables, figures and a report out: pure functions of data frames, no file is touched.
+
+Every mean carries n and a named spread; what is planned and missing is shown, what diverged is said.
+"""
+
+from reports.cells import HISTORY, KEYS, PLAN, RECORDS, aggregate
+from reports.models import MODELS
+from reports.report import render
+
+__all__ = ["HISTORY", "KEYS", "MODELS", "PLAN", "RECORDS", "aggregate", "render"]

@@ -1,0 +1,61 @@
+"""Panels, their scales and the bytes of a figure: object-oriented matplotlib, no state left behind."""
+
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any, Literal
+
+import matplotlib.style
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FixedLocator, FormatStrFormatter, LogLocator, NullLocator
+
+LOOKS: list[Any] = [
+    "default",
+    {"font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 9, "axes.grid": True, "grid.alpha": 0.3},
+]
+Share = Literal["none", "all", "row", "col"]
+
+
+def images(draw: Callable[[pd.DataFrame], Figure], table: pd.DataFrame) -> tuple[bytes, bytes]:
+    """PNG and PDF of what `draw` draws of the table; same table, same bytes: no times, no versions."""
+    png, pdf = BytesIO(), BytesIO()
+    with matplotlib.style.context(LOOKS):
+        figure = draw(table)
+        figure.savefig(png, format="png", dpi=150, metadata={"Software": None})
+        fixed = {"CreationDate": None, "Creator": "reports", "Producer": "reports"}
+        figure.savefig(pdf, format="pdf", metadata=fixed)
+    return png.getvalue(), pdf.getvalue()
+
+
+def panels(shape: tuple[int, int], size: tuple[float, float], sharex: Share, sharey: Share) -> tuple[Figure, Any]:
+    """A figure and its (rows, columns) array of axes; size is one panel's width and height in inches."""
+    inches = (1.4 + size[0] * shape[1], 0.7 + size[1] * shape[0])
+    figure = Figure(figsize=inches, layout=ConstrainedLayoutEngine(w_pad=0.07))
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(*shape, squeeze=False, sharex=sharex, sharey=sharey)
+
+
+def fit_scale(axes: Axes, which: Literal["x", "y"], values: "np.ndarray[Any, np.dtype[np.float64]]") -> None:
+    """Logarithmic, ticks at 1, 2, 5; where some values are zero, linear below the smallest positive one."""
+    positive = values[np.isfinite(values) & (values > 0)]
+    if not positive.size:
+        return
+    low, high = positive.min() / 1.25, positive.max() * 1.25
+    locator = LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 1000 else (1.0,))
+    ticks = [float(tick) for tick in locator.tick_values(low, high) if low <= tick <= high]
+    set_scale, set_limits = (axes.set_xscale, axes.set_xlim) if which == "x" else (axes.set_yscale, axes.set_ylim)
+    if (values == 0).any():
+        set_scale("symlog", linthresh=low)
+        set_limits(-low / 4, high)
+        ticks = [0.0, *ticks]
+    else:
+        set_scale("log")
+        set_limits(low, high)
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(FormatStrFormatter("%g"))
+    axis.set_minor_locator(NullLocator())

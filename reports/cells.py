@@ -1,0 +1,79 @@
+"""From records, one row a seed, to cells: mean, standard deviation and n over seeds."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from reports.models import rank
+
+CELL = ["dataset", "model", "labels"]
+ATTACK = ["attack", "norm", "eps"]
+KEYS = [*CELL, "measure", *ATTACK]
+NORMS = ["L1-spread", "L1-pixel", "L2", "Linf"]
+
+PLAN = {"dataset": "str", "model": "str", "labels": "int64", "seed": "int64"}
+HISTORY = {**PLAN, "epoch": "int64", "measure": "str", "value": "float64"}
+RECORDS = {**HISTORY, "attack": "str", "norm": "str", "eps": "float64", "n": "int64", "subset": "str"}
+MAY_BE_EMPTY = {"attack": "", "norm": "", "subset": ""}
+
+
+def checked(frame: pd.DataFrame, columns: Mapping[str, str], name: str) -> pd.DataFrame:
+    """The frame with exactly these columns and types; ValueError when one is missing.
+
+    A frame without rows needs no columns. An empty text that a CSV file turned into NaN is empty again.
+    """
+    absent = [column for column in columns if column not in frame]
+    if absent and len(frame):
+        raise ValueError(f"{name}: expected the columns {', '.join(columns)}; missing: {', '.join(absent)}")
+    filled = frame.reindex(columns=list(columns)).astype(object).fillna(MAY_BE_EMPTY)
+    return filled.astype(dict(columns)).reset_index(drop=True)
+
+
+def aggregate(records: pd.DataFrame) -> pd.DataFrame:
+    """One row for each value of `KEYS`: mean, sd (ddof 1), n and diverged, both counted in seeds.
+
+    A seed whose value is not finite counts as diverged and enters neither mean nor sd; n counts the others.
+    One seed has no sd (NaN). ValueError when a seed is recorded twice.
+    """
+    records = checked(records, RECORDS, "records")
+    twice = records[records.duplicated([*KEYS, "seed"])]
+    if len(twice):
+        raise ValueError(f"records: {len(twice)} recorded twice, the first: {twice.iloc[0].to_dict()}")
+    value = records["value"].where(np.isfinite(records["value"]))
+    groups = records.assign(value=value).groupby(KEYS, dropna=False, sort=False)["value"]
+    cells = groups.agg(mean="mean", sd="std", n="count", seeds="size").reset_index()
+    cells["diverged"] = cells["seeds"] - cells["n"]
+    return ordered(cells.drop(columns="seeds"), KEYS)
+
+
+def ordered(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Sorted by these columns, models and norms in their fixed order."""
+
+    def key(column: pd.Series) -> pd.Series:
+        if column.name == "model":
+            return column.map({m: i for i, m in enumerate(sorted(column.unique(), key=rank))})
+        if column.name == "norm":
+            return column.map({norm: i for i, norm in enumerate(norms(column))})
+        return column
+
+    return frame.sort_values(by, key=key, ignore_index=True, kind="stable")
+
+
+def norms(column: pd.Series) -> list[str]:
+    """The norms that occur, the known ones first in their fixed order."""
+    return sorted(column.unique(), key=lambda n: (NORMS.index(n) if n in NORMS else len(NORMS), n))
+
+
+def shortfall(records: pd.DataFrame, plan: pd.DataFrame) -> list[str]:
+    """A line for each planned cell that lacks a record of some seed: "vat, 50 labels, mnist: 1 of 3 seeds".
+
+    A diverged seed is recorded, hence not missing.
+    """
+    done = records[[*CELL, "seed"]].drop_duplicates().assign(done=1)
+    planned = plan.drop_duplicates().merge(done, how="left", on=[*CELL, "seed"])
+    counts = planned.groupby(CELL, as_index=False).agg(done=("done", "count"), all=("seed", "size"))
+    short = ordered(counts[counts["done"] < counts["all"]], CELL)
+    return [
+        f"{row.model}, {row.labels} labels, {row.dataset}: {row.done} of {row.all} seeds" for row in short.itertuples()
+    ]

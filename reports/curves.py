@@ -1,0 +1,83 @@
+"""Test error and smoothness by epoch: Figure 3 of Virtual Adversarial Ladder Networks."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from reports.canvas import fit_scale, panels
+from reports.cells import CELL, ordered
+from reports.models import Style, styles
+
+MEASURES = {"test_error": ("test error (%)", 100.0), "smoothness": ("virtual adversarial cost, eps 5", 1.0)}
+
+
+def table(history: pd.DataFrame) -> pd.DataFrame:
+    """What the figure draws: mean, lowest, highest, n and diverged for each cell, measure and epoch.
+
+    A seed that is not finite at some epoch is left out of its whole curve and counted in `diverged`, so
+    that a curve is a mean over the same seeds throughout.
+    """
+    history = history[history["measure"].isin(MEASURES)]
+    bad = history[~np.isfinite(history["value"])][[*CELL, "seed"]].drop_duplicates().assign(bad=1.0)
+    marked = history.merge(bad, how="left", on=[*CELL, "seed"])
+    groups = marked.assign(value=marked["value"].where(marked["bad"].isna())).groupby([*CELL, "measure", "epoch"])
+    values = groups["value"].agg(mean="mean", lowest="min", highest="max", n="count")
+    return ordered(values.assign(diverged=groups["bad"].count()).reset_index(), [*CELL, "measure", "epoch"])
+
+
+def figure(curves: pd.DataFrame) -> Figure:
+    """Rows label counts, columns measures, a line a model: mean over seeds, the band lowest to highest."""
+    measures = [m for m in MEASURES if m in set(curves["measure"])]
+    looks = styles(curves["model"])
+    rows = list(curves.groupby(["dataset", "labels"]))
+    canvas, axes = panels((len(rows), len(measures)), (3.9, 2.6), "all", "col")
+    for row, ((dataset, labels), cell) in zip(axes, rows, strict=True):
+        for axis, measure in zip(row, measures, strict=True):
+            name, scale = MEASURES[measure]
+            axis.set(title=f"{dataset}, {labels} labels", ylabel=name)
+            axis.tick_params(labelbottom=True, labelleft=True)
+            axis.text(0.02, 0.03, _diverged(cell), transform=axis.transAxes, fontsize=7, color="#555555")
+            for i, (model, look) in enumerate(looks.items()):
+                _curve(axis, cell[(cell["measure"] == measure) & (cell["model"] == model)], look, scale, i)
+    for axis, measure in zip(axes[0], measures, strict=True):
+        drawn = curves[curves["measure"] == measure][["lowest", "highest"]]
+        fit_scale(axis, "y", drawn.to_numpy() * MEASURES[measure][1])
+    for axis in axes[-1]:
+        axis.set_xlabel("epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=True))
+    canvas.legend(handles=_handles(curves), loc="outside right upper", frameon=False, handlelength=3.5)
+    return canvas
+
+
+def _curve(axis: Axes, curve: pd.DataFrame, look: Style, scale: float, order: int) -> None:
+    curve = curve[curve["n"] > 0]
+    every = max(1, len(curve) // 6)
+    axis.plot(
+        curve["epoch"],
+        curve["mean"] * scale,
+        color=look.colour,
+        linestyle=look.line,
+        marker=look.marker,
+        markersize=4.5,
+        linewidth=1.3,
+        markevery=(order % every, every),
+    )
+    if (curve["n"] > 1).any():
+        band = (curve["lowest"] * scale, curve["highest"] * scale)
+        axis.fill_between(curve["epoch"], *band, color=look.colour, alpha=0.12, linewidth=0)
+
+
+def _diverged(curves: pd.DataFrame) -> str:
+    """A line for each model of which seeds diverged."""
+    counts = curves.groupby("model")["diverged"].max()
+    return "\n".join(f"{model}: {counts[model]} diverged" for model in styles(counts.index) if counts[model])
+
+
+def _handles(curves: pd.DataFrame) -> list[Line2D]:
+    return [
+        Line2D([], [], color=s.colour, linestyle=s.line, marker=s.marker, markersize=4.5, label=model)
+        for model, s in styles(curves["model"]).items()
+    ]

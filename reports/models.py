@@ -1,0 +1,40 @@
+"""The order and the looks of the models: the same colour and marker in every figure.
+
+Colours are Okabe and Ito's colour-blind-safe set without its yellow; markers and lines tell the models
+apart in grey.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import cycle
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Style:
+    colour: str
+    marker: str
+    line: Any  # as matplotlib names line styles
+
+
+MODELS = {
+    "supervised": Style("#000000", "x", ":"),
+    "vat": Style("#E69F00", "o", "-"),
+    "ladder": Style("#0072B2", "s", "-"),
+    "lvac": Style("#009E73", "^", "--"),
+    "lvac-lw": Style("#56B4E9", "v", (0, (5, 1, 1, 1))),
+    "lvan": Style("#D55E00", "D", "--"),
+    "lvan-lw": Style("#CC79A7", "P", (0, (5, 1, 1, 1))),
+}
+
+
+def rank(model: str) -> tuple[int, str]:
+    """Sort key: the known models in their fixed order, then the others alphabetically."""
+    return list(MODELS).index(model) if model in MODELS else len(MODELS), model
+
+
+def styles(models: Iterable[str]) -> dict[str, Style]:
+    """Style of each model, in order; models not in `MODELS` are grey, each with a marker of its own."""
+    ordered = sorted(set(models), key=rank)
+    spare = cycle("*hp<>d8X")
+    return {m: MODELS[m] if m in MODELS else Style("#777777", next(spare), "-.") for m in ordered}

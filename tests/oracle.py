@@ -1,0 +1,495 @@
+"""Independent float64 NumPy oracle of the VAT and ladder losses, for one model, written from the papers.
+
+VAL = Virtual Adversarial Ladder Networks; VAT = Virtual Adversarial Training; Rasmus = Rasmus et al. 2015.
+Layers are 0 (inputs) to L (logits). `noise` is a list of L + 1 already scaled arrays, `noise[l]` of shape
+(examples, d_l) is added to layer l, None means no noise there. Nothing here is differentiated, so
+"constant" in the papers (r, first argument of the divergence) needs no code.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Params = Mapping[str, Array]
+Noise = Sequence[Array | None]
+Statistics = dict[int, tuple[Array, Array]]  # layer -> (mean, biased variance) of z_pre over the examples
+
+BATCH_NORM_EPSILON = 1e-10
+LEAKY_SLOPE = 0.1
+
+
+@dataclass
+class Path:
+    """One pass through the encoder; dictionaries are keyed by layer, from the layer where the pass started.
+
+    `statistics` and `z` (normalised, before noise) exist only above the starting layer, `z[0]` = x.
+    `ztilde` is z plus noise (plus perturbation), `h` the input of the next layer.
+    """
+
+    statistics: Statistics
+    z: dict[int, Array]
+    ztilde: dict[int, Array]
+    h: dict[int, Array]
+    logits: Array
+
+
+# -------------------------------------------------------------------------------- elementary functions
+
+
+def as_float64(values: object) -> Array:
+    """The array in float64."""
+    return np.asarray(values, dtype=np.float64)
+
+
+def depth(params: Params) -> int:
+    """L, the number of weight matrices of the encoder."""
+    layers = 0
+    while f"weight_{layers + 1}" in params:
+        layers += 1
+    return layers
+
+
+def add_noise(values: Array, noise: Noise, layer: int) -> Array:
+    """values + n_layer, a new array."""
+    noise_of_layer = noise[layer]
+    if noise_of_layer is None:
+        return values.copy()
+    noise_of_layer = as_float64(noise_of_layer)
+    if noise_of_layer.shape != values.shape:
+        raise ValueError(f"expected noise of shape {values.shape} at {layer}, got {noise_of_layer.shape}")
+    return values + noise_of_layer
+
+
+def hidden_only(noise: Noise) -> list[Array | None]:
+    """The same noise without its entries for the inputs and the logits layer (FACTS section 1)."""
+    return [None, *noise[1:-1], None]
+
+
+def no_noise(params: Params) -> list[Array | None]:
+    """Noise of the clean path."""
+    return [None] * (depth(params) + 1)
+
+
+def batch_statistics(z_pre: Array) -> tuple[Array, Array]:
+    """Mean and biased variance over the examples, each of shape (units,)."""
+    mean = z_pre.sum(axis=0) / len(z_pre)
+    variance = ((z_pre - mean) ** 2).sum(axis=0) / len(z_pre)
+    return mean, variance
+
+
+def normalise_batch(z_pre: Array, statistics: tuple[Array, Array]) -> Array:
+    """Batch normalisation without scale and shift."""
+    mean, variance = statistics
+    return as_float64((z_pre - mean) / np.sqrt(variance + BATCH_NORM_EPSILON))
+
+
+def leaky_relu(values: Array) -> Array:
+    return np.where(values > 0.0, values, LEAKY_SLOPE * values)
+
+
+def leaky_relu_slope(values: Array) -> Array:
+    return np.where(values > 0.0, 1.0, LEAKY_SLOPE)
+
+
+def sigmoid(values: Array) -> Array:
+    """1 / (1 + exp(-values)), written with tanh, which does not overflow."""
+    return as_float64(0.5 * (1.0 + np.tanh(0.5 * values)))
+
+
+def log_softmax(logits: Array) -> Array:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return as_float64(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+
+
+def softmax(logits: Array) -> Array:
+    return as_float64(np.exp(log_softmax(logits)))
+
+
+def cross_entropy(logits: Array, labels: NDArray[np.integer]) -> float:
+    """Mean over examples of -log p(label); labels are class indices of shape (examples,)."""
+    log_p = log_softmax(logits)
+    return -sum(float(log_p[n, label]) for n, label in enumerate(labels)) / len(labels)
+
+
+def kl_each(logits_p: Array, logits_q: Array) -> Array:
+    """KL(p || q) = sum_y p log(p / q) of every example, shape (examples,); p, q given by their logits."""
+    return as_float64((softmax(logits_p) * (log_softmax(logits_p) - log_softmax(logits_q))).sum(axis=1))
+
+
+def kl(logits_p: Array, logits_q: Array) -> float:
+    """Mean over examples of KL(p || q)."""
+    return float(kl_each(logits_p, logits_q).mean())
+
+
+# ----------------------------------------------------------------------------------------- the encoder
+
+
+def activate(params: Params, ztilde: Array, layer: int) -> Array:
+    """h(layer) from ztilde(layer): VAL equation 2; the inputs pass unchanged, the logits are scaled."""
+    if layer == 0:
+        return ztilde
+    shifted = ztilde + as_float64(params[f"shift_{layer}"])
+    if layer == depth(params):
+        return as_float64(params["scale"]) * shifted
+    return leaky_relu(shifted)
+
+
+def encode(
+    params: Params,
+    x: Array | None,
+    noise: Noise,
+    start_layer: int = 0,
+    z_start: Array | None = None,
+    statistics: Statistics | None = None,
+) -> Path:
+    """A pass through the encoder, VAL equations 1-2, from x or from a given ztilde(start_layer).
+
+    With z_start, x is ignored, noise[start_layer] is NOT added, and layers above start_layer are computed.
+    With statistics, these replace the batch's own mean and variance.
+    """
+    if z_start is None:
+        if x is None or start_layer != 0:
+            raise ValueError("expected x and start_layer 0, or z_start")
+        x = as_float64(x)
+        path = Path({}, {0: x}, {0: add_noise(x, noise, 0)}, {}, np.zeros(0))
+    else:
+        path = Path({}, {}, {start_layer: as_float64(z_start)}, {}, np.zeros(0))
+    path.h[start_layer] = activate(params, path.ztilde[start_layer], start_layer)
+    for layer in range(start_layer + 1, depth(params) + 1):
+        climb(params, path, layer, noise, None if statistics is None else statistics[layer])
+    path.logits = path.h[depth(params)]
+    return path
+
+
+def climb(params: Params, path: Path, layer: int, noise: Noise, fixed: tuple[Array, Array] | None = None) -> None:
+    """Compute one layer of a path from the layer below it, in place."""
+    z_pre = path.h[layer - 1] @ as_float64(params[f"weight_{layer}"])
+    path.statistics[layer] = batch_statistics(z_pre) if fixed is None else fixed
+    path.z[layer] = normalise_batch(z_pre, path.statistics[layer])
+    path.ztilde[layer] = add_noise(path.z[layer], noise, layer)
+    path.h[layer] = activate(params, path.ztilde[layer], layer)
+
+
+# ----------------------------------------------------------------------------------------- the decoder
+
+
+def gauss_combinator(ztilde: Array, u: Array, a: Array) -> Array:
+    """Rasmus section 4.1: g(ztilde, u) = (ztilde - mu(u)) v(u) + mu(u); a has the rows a1..a10."""
+    a1, a2, a3, a4, a5, a6, a7, a8, a9, a10 = as_float64(a)
+    mu = a1 * sigmoid(a2 * u + a3) + a4 * u + a5
+    v = a6 * sigmoid(a7 * u + a8) + a9 * u + a10
+    return as_float64((ztilde - mu) * v + mu)
+
+
+def decode_cost(params: Params, corrupted: Path, clean: Path, lambdas: Sequence[float]) -> list[float]:
+    """Weighted denoising costs of layers 0..L, Rasmus Algorithm 1, in that order.
+
+    Cost of layer l: lambda_l / d_l * mean over examples of the squared error summed over units, between
+    zhat(l) normalised with the clean path's statistics (not at l = 0) and the clean path's z(l).
+    """
+    layers = depth(params)
+    costs = [0.0] * (layers + 1)
+    top = softmax(corrupted.logits)
+    u = normalise_batch(top, batch_statistics(top))
+    for layer in range(layers, -1, -1):
+        zhat = gauss_combinator(corrupted.ztilde[layer], u, params[f"combinator_{layer}"])
+        reconstruction = zhat if layer == 0 else normalise_batch(zhat, clean.statistics[layer])
+        examples, width = zhat.shape
+        squared_error = float(((reconstruction - clean.z[layer]) ** 2).sum())
+        costs[layer] = lambdas[layer] / width * squared_error / examples
+        if layer > 0:
+            projected = zhat @ as_float64(params[f"decoder_weight_{layer}"])
+            u = normalise_batch(projected, batch_statistics(projected))
+    return costs
+
+
+# ---------------------------------------------------------------- the virtual adversarial perturbation
+
+
+def jacobian(params: Params, ztilde_l: Array, layer: int, noise: Noise) -> Array:
+    """d logits / d ztilde(layer) of every example, (examples, classes, d_layer), as a product of matrices.
+
+    The batch statistics are those of the unperturbed pass from ztilde_l with this noise, held constant.
+    """
+    path = encode(params, None, noise, start_layer=layer, z_start=ztilde_l)
+    top = depth(params)
+    jacobians = []
+    for n in range(len(ztilde_l)):
+        product = np.diag(as_float64(params["scale"]))  # d logits / d ztilde(L)
+        for upper in range(top, layer, -1):
+            variance = path.statistics[upper][1]
+            by_pre_activation = np.diag(1.0 / np.sqrt(variance + BATCH_NORM_EPSILON))
+            product = product @ by_pre_activation @ as_float64(params[f"weight_{upper}"]).T
+            if upper - 1 > 0:  # leaky ReLU of layer upper - 1; the inputs have none
+                shifted = path.ztilde[upper - 1][n] + as_float64(params[f"shift_{upper - 1}"])
+                product = product @ np.diag(leaky_relu_slope(shifted))
+        jacobians.append(product)
+    return np.stack(jacobians)
+
+
+def hessian(params: Params, ztilde_l: Array, layer: int, noise: Noise) -> Array:
+    """H of VAT equation 9, of every example: (examples, d_layer, d_layer).
+
+    H = J' (diag(p) - p p') J: the Hessian of KL(p || q(r)) at r = 0 for logits piecewise linear in r,
+    batch statistics fixed as in `jacobian`. Not divided by the number of examples.
+    """
+    jacobians = jacobian(params, ztilde_l, layer, noise)
+    p = softmax(encode(params, None, noise, start_layer=layer, z_start=ztilde_l).logits)
+    return np.stack([j.T @ (np.diag(p_n) - np.outer(p_n, p_n)) @ j for j, p_n in zip(jacobians, p, strict=True)])
+
+
+def unit(vector: Array) -> Array:
+    """vector / |vector|_2; the zero vector stays zero."""
+    length = float(np.sqrt((vector**2).sum()))
+    return vector / length if length > 0.0 else vector
+
+
+def power_iteration(hessians: Array, direction: Array, power_iterations: int) -> Array:
+    """VAT equation 11: K times d <- H d / |H d|, per example; starts from direction / |direction|.
+
+    hessians (examples, d, d), direction (examples, d); returns unit vectors (examples, d).
+    """
+    found = []
+    for h, start in zip(hessians, as_float64(direction), strict=True):
+        d = unit(start)
+        for _ in range(power_iterations):
+            d = unit(h @ d)
+        found.append(d)
+    return np.stack(found)
+
+
+def dominant_eigenvector(hessians: Array) -> Array:
+    """Exact unit eigenvector of the largest eigenvalue, VAT equation 10, (examples, d); sign arbitrary."""
+    return np.stack([np.linalg.eigh(h)[1][:, -1] for h in hessians])
+
+
+def perturbation(
+    params: Params,
+    ztilde_l: Array,
+    layer: int,
+    noise: Noise,
+    direction: Array,
+    eps: float,
+    power_iterations: int,
+    norm: str = "L2",
+) -> Array:
+    """r(l) of VAL equation 7: "L2" gives eps * d (VAT equation 14), "Linf" eps * sign(d) (VAT equation 4).
+
+    d is the normalised last product H d; its sign pattern is that of the product itself.
+    """
+    d = power_iteration(hessian(params, ztilde_l, layer, noise), direction, power_iterations)
+    if norm == "L2":
+        return as_float64(eps * d)
+    if norm == "Linf":
+        return as_float64(eps * np.sign(d))
+    raise ValueError(f"expected norm 'L2' or 'Linf', got {norm!r}")
+
+
+def virtual_adversarial_each(params: Params, path: Path, layer: int, noise: Noise, r: Array) -> Array:
+    """KL(p(ztilde(l)) || p(ztilde(l) + r)) of every example: VAT equation 5, one term of VAL equation 6.
+
+    The perturbed pass has the noise of `path` and its own batch statistics.
+    """
+    perturbed = encode(params, None, noise, start_layer=layer, z_start=path.ztilde[layer] + r)
+    return kl_each(path.logits, perturbed.logits)
+
+
+# ------------------------------------------------------------------------------------------ the models
+
+
+def ladder_costs(
+    params: Params,
+    corrupted_labelled: Path,
+    labels: NDArray[np.integer],
+    corrupted_unlabelled: Path,
+    unlabelled_x: Array,
+    lambdas: Sequence[float],
+) -> dict[str, float]:
+    """Supervised and denoising costs of a ladder whose corrupted paths are given."""
+    clean = encode(params, unlabelled_x, no_noise(params))
+    losses = {"cross_entropy": cross_entropy(corrupted_labelled.logits, labels)}
+    for layer, cost in enumerate(decode_cost(params, corrupted_unlabelled, clean, lambdas)):
+        losses[f"denoising_{layer}"] = cost
+    return losses
+
+
+def ladder_losses(
+    params: Params,
+    labelled_x: Array,
+    labels: NDArray[np.integer],
+    unlabelled_x: Array,
+    noise_labelled: Noise,
+    noise_unlabelled: Noise,
+    lambdas: Sequence[float],
+) -> dict[str, float]:
+    """Ladder: 'cross_entropy' (corrupted path, labelled) and 'denoising_0'..'denoising_L' (unlabelled)."""
+    labelled = encode(params, labelled_x, noise_labelled)
+    unlabelled = encode(params, unlabelled_x, noise_unlabelled)
+    return ladder_costs(params, labelled, labels, unlabelled, unlabelled_x, lambdas)
+
+
+def lvac_losses(
+    params: Params,
+    labelled_x: Array,
+    labels: NDArray[np.integer],
+    unlabelled_x: Array,
+    noise_labelled: Noise,
+    noise_unlabelled: Noise,
+    lambdas: Sequence[float],
+    eps: Mapping[int, float],
+    power_iterations: int,
+    directions: Mapping[int, Array],
+    finding_noise: Mapping[int, Noise],
+    norm: str = "L2",
+    perturb_labelled: bool = False,
+    labelled_directions: Mapping[int, Array] | None = None,
+    labelled_finding_noise: Mapping[int, Noise] | None = None,
+) -> dict[str, float]:
+    """LVAC and LVAC-LW: the ladder's losses and 'virtual_adversarial_l' (VAL equation 6, alpha 1), l in eps.
+
+    r(l) is found at the corrupted ztilde(l) with finding_noise[l] (only its hidden layers above l act).
+    perturb_labelled: the mean goes over labelled and unlabelled examples together.
+    """
+    labelled = encode(params, labelled_x, noise_labelled)
+    unlabelled = encode(params, unlabelled_x, noise_unlabelled)
+    losses = ladder_costs(params, labelled, labels, unlabelled, unlabelled_x, lambdas)
+    groups = [(unlabelled, noise_unlabelled, directions, finding_noise)]
+    if perturb_labelled:
+        if labelled_directions is None or labelled_finding_noise is None:
+            raise ValueError("perturb_labelled needs labelled_directions and labelled_finding_noise")
+        groups.append((labelled, noise_labelled, labelled_directions, labelled_finding_noise))
+    for layer in sorted(eps):
+        divergences = []
+        for path, noise, starts, finding in groups:
+            r = perturbation(
+                params,
+                path.ztilde[layer],
+                layer,
+                hidden_only(finding[layer]),
+                starts[layer],
+                eps[layer],
+                power_iterations,
+                norm,
+            )
+            divergences.append(virtual_adversarial_each(params, path, layer, noise, r))
+        losses[f"virtual_adversarial_{layer}"] = float(np.concatenate(divergences).mean())
+    return losses
+
+
+def encode_with_perturbations(
+    params: Params,
+    x: Array,
+    noise: Noise,
+    eps: Mapping[int, float],
+    power_iterations: int,
+    directions: Mapping[int, Array],
+    finding_noise: Mapping[int, Noise],
+    norm: str = "L2",
+) -> Path:
+    """Corrupted path of LVAN: at every layer in eps, ascending, ztilde(l) += r(l), VAL section 3.
+
+    r(l), VAL equation 7, is found at ztilde(l) as it stands: Gaussian noise and lower perturbations included.
+    """
+    x = as_float64(x)
+    path = Path({}, {0: x}, {0: add_noise(x, noise, 0)}, {}, np.zeros(0))
+    for layer in range(depth(params) + 1):
+        if layer > 0:
+            climb(params, path, layer, noise)
+        if layer in eps:
+            path.ztilde[layer] = path.ztilde[layer] + perturbation(
+                params,
+                path.ztilde[layer],
+                layer,
+                hidden_only(finding_noise[layer]),
+                directions[layer],
+                eps[layer],
+                power_iterations,
+                norm,
+            )
+        path.h[layer] = activate(params, path.ztilde[layer], layer)
+    path.logits = path.h[depth(params)]
+    return path
+
+
+def lvan_losses(
+    params: Params,
+    labelled_x: Array,
+    labels: NDArray[np.integer],
+    unlabelled_x: Array,
+    noise_labelled: Noise,
+    noise_unlabelled: Noise,
+    lambdas: Sequence[float],
+    eps: Mapping[int, float],
+    power_iterations: int,
+    directions: Mapping[int, Array],
+    finding_noise: Mapping[int, Noise],
+    norm: str = "L2",
+    perturb_labelled: bool = False,
+    labelled_directions: Mapping[int, Array] | None = None,
+    labelled_finding_noise: Mapping[int, Noise] | None = None,
+) -> dict[str, float]:
+    """LVAN and LVAN-LW (VAL section 3): the ladder's losses, its corrupted path carrying r(l) for l in eps.
+
+    perturb_labelled: the labelled corrupted path, hence 'cross_entropy', carries its own r(l) too.
+    """
+    unlabelled = encode_with_perturbations(
+        params, unlabelled_x, noise_unlabelled, eps, power_iterations, directions, finding_noise, norm
+    )
+    if perturb_labelled:
+        if labelled_directions is None or labelled_finding_noise is None:
+            raise ValueError("perturb_labelled needs labelled_directions and labelled_finding_noise")
+        labelled = encode_with_perturbations(
+            params,
+            labelled_x,
+            noise_labelled,
+            eps,
+            power_iterations,
+            labelled_directions,
+            labelled_finding_noise,
+            norm,
+        )
+    else:
+        labelled = encode(params, labelled_x, noise_labelled)
+    return ladder_costs(params, labelled, labels, unlabelled, unlabelled_x, lambdas)
+
+
+def vat_losses(
+    params: Params,
+    labelled_x: Array,
+    labels: NDArray[np.integer],
+    unlabelled_x: Array,
+    noise_labelled: Noise,
+    noise_unlabelled: Noise,
+    eps: float,
+    power_iterations: int,
+    direction: Array,
+    finding_noise: Noise,
+    norm: str = "L2",
+    perturb_labelled: bool = False,
+    labelled_direction: Array | None = None,
+    labelled_finding_noise: Noise | None = None,
+) -> dict[str, float]:
+    """VAT equation 8: 'cross_entropy' (labelled) and 'virtual_adversarial' (equation 5 at the inputs).
+
+    Only the hidden entries of every noise act. The mean goes over the unlabelled examples, with
+    perturb_labelled over labelled and unlabelled examples together (VAT equation 7).
+    """
+    noise_labelled, noise_unlabelled = hidden_only(noise_labelled), hidden_only(noise_unlabelled)
+    labelled = encode(params, labelled_x, noise_labelled)
+    unlabelled = encode(params, unlabelled_x, noise_unlabelled)
+    groups = [(unlabelled, noise_unlabelled, direction, finding_noise)]
+    if perturb_labelled:
+        if labelled_direction is None or labelled_finding_noise is None:
+            raise ValueError("perturb_labelled needs labelled_direction and labelled_finding_noise")
+        groups.append((labelled, noise_labelled, labelled_direction, labelled_finding_noise))
+    divergences = []
+    for path, noise, start, finding in groups:
+        r = perturbation(params, path.ztilde[0], 0, hidden_only(finding), start, eps, power_iterations, norm)
+        divergences.append(virtual_adversarial_each(params, path, 0, noise, r))
+    return {
+        "cross_entropy": cross_entropy(labelled.logits, labels),
+        "virtual_adversarial": float(np.concatenate(divergences).mean()),
+    }

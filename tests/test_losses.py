@@ -1,0 +1,129 @@
+"""Every loss term of every model against float64 NumPy written from the papers, noise given."""
+
+import numpy as np
+import oracle
+import pytest
+import torch
+
+from zoo.config import Hyperparameters, ModelConfig
+from zoo.models import Batch, create
+from zoo.training import draw
+
+WIDTHS = (7, 9, 8, 6, 4)
+DENOISING = (1000.0, 10.0, 0.1)
+SIZES = {"labelled": 8, "unlabelled": 12}
+
+
+def build(name, seeds=(3, 5), **options):
+    """A model with random shifts and combinators, a batch and noise, all in float64 with two seeds."""
+    eps = (0.8, 0.5, 0.3) if name.endswith("-lw") else () if name == "ladder" else (0.8,)
+    denoising = () if name in ("vat", "supervised") else DENOISING
+    if name == "supervised":
+        eps, options = (), options | {"statistics": "labelled"}
+    model = create(ModelConfig(name, WIDTHS, Hyperparameters(denoising, eps), **options), seeds).double()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.3 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+    lead = (len(seeds),)
+    x = {g: torch.rand(*lead, n, WIDTHS[0], generator=generator, dtype=torch.float64) for g, n in SIZES.items()}
+    y = torch.randint(0, WIDTHS[-1], (*lead, SIZES["labelled"]), generator=generator)
+    noise = draw([torch.Generator().manual_seed(s) for s in seeds], model.noise_shapes(SIZES))
+    return model, Batch(x["labelled"], y, x["unlabelled"]), {k: v.double() for k, v in noise.items()}
+
+
+def oracle_parameters(model, i):
+    """The oracle's names for one seed's parameters."""
+    state = {name: tensor[i].detach().numpy() for name, tensor in model.named_parameters()}
+    depth = len(WIDTHS) - 1
+    found = {"scale": state["encoder.scale"][0]}
+    for layer in range(1, depth + 1):
+        found[f"weight_{layer}"] = state[f"encoder.weight.{layer - 1}"]
+        found[f"shift_{layer}"] = state[f"encoder.shift.{layer - 1}"][0]
+        if "decoder.weight.0" in state:
+            found[f"decoder_weight_{layer}"] = state[f"decoder.weight.{layer - 1}"]
+    for layer in range(depth + 1):
+        if "decoder.weight.0" in state:
+            found[f"combinator_{layer}"] = state[f"decoder.combinator.{layer}"]
+    return found
+
+
+def layers(noise, prefix, i, sd):
+    """The oracle's list of scaled noise arrays by layer."""
+    names = [f"{prefix}/{layer}" for layer in range(len(WIDTHS))]
+    return [sd * noise[name][i].numpy() if name in noise else None for name in names]
+
+
+def expected(model, batch, noise, i):
+    """The oracle's loss terms for one seed."""
+    config, parameters = model.config, oracle_parameters(model, i)
+    arrays = (batch.labelled[i].numpy(), batch.labels[i].numpy(), batch.unlabelled[i].numpy())
+    both = config.perturbed == "all"
+    options = {"norm": config.norm, "perturb_labelled": both}
+    eps = config.eps()
+
+    def found(group):
+        return layers(noise, f"{group}/find/0/hidden", i, config.hidden_sd)
+
+    def directions(group):
+        return {layer: noise[f"{group}/direction/{layer}"][i].numpy() for layer in eps}
+
+    if config.name in ("supervised", "vat"):
+        hidden = [layers(noise, f"{group}/hidden", i, config.hidden_sd) for group in SIZES]
+        if config.name == "supervised":
+            logits = oracle.encode(parameters, arrays[0], hidden[0]).logits
+            return {"cross_entropy": oracle.cross_entropy(logits, arrays[1])}
+        labelled = (
+            {"labelled_direction": directions("labelled")[0], "labelled_finding_noise": found("labelled")}
+            if both
+            else {}
+        )
+        terms = oracle.vat_losses(
+            parameters,
+            *arrays,
+            *hidden,
+            eps[0],
+            config.power_iterations,
+            directions("unlabelled")[0],
+            found("unlabelled"),
+            **options,
+            **labelled,
+        )
+        return {"cross_entropy": terms["cross_entropy"], "virtual_adversarial_0": terms["virtual_adversarial"]}
+    corruption = [layers(noise, f"{group}/corruption", i, config.corruption_sd) for group in SIZES]
+    weights = config.denoising_weights()
+    if config.name == "ladder":
+        return oracle.ladder_losses(parameters, *arrays, *corruption, weights)
+    losses = oracle.lvac_losses if config.name.startswith("lvac") else oracle.lvan_losses
+    labelled = {}
+    if both:
+        labelled = {
+            "labelled_directions": directions("labelled"),
+            "labelled_finding_noise": dict.fromkeys(eps, found("labelled")),
+        }
+    return losses(
+        parameters,
+        *arrays,
+        *corruption,
+        weights,
+        eps,
+        config.power_iterations,
+        directions("unlabelled"),
+        dict.fromkeys(eps, found("unlabelled")),
+        **options,
+        **labelled,
+    )
+
+
+@pytest.mark.parametrize("perturbed", ["unlabelled", "all"])
+@pytest.mark.parametrize("norm", ["L2", "Linf"])
+@pytest.mark.parametrize("name", ["supervised", "vat", "ladder", "lvac", "lvac-lw", "lvan", "lvan-lw"])
+def test_every_term_against_numpy(name, norm, perturbed):
+    model, batch, noise = build(name, norm=norm, perturbed=perturbed)
+    terms = model.losses(batch, noise)
+    for i in range(2):
+        wanted = expected(model, batch, noise, i)
+        assert terms.keys() == wanted.keys()
+        for key, value in wanted.items():
+            np.testing.assert_allclose(terms[key][i].item(), value, rtol=1e-9, err_msg=f"{key} of seed {i}")
+            assert value != 0

@@ -1,0 +1,88 @@
+"""Checkpoints: a seed's plain weights with a card, and the state that an interrupted training resumes from."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from zoo.config import ModelConfig
+from zoo.errors import BadInput, unknown
+from zoo.models import Classifier, create
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that whoever looks sees the old one or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_bytes(content)
+    partial.replace(path)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
+    """Tensors and a JSON card in one safetensors file."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_whole(path, save(plain, metadata={"card": json.dumps(card, sort_keys=True)}))
+
+
+def read_tensors(path: Path, device: str | torch.device = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `write_tensors` wrote. Raises BadInput for a file that is missing, damaged or has no card."""
+    try:
+        with safe_open(path, "pt", device=str(device)) as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        return tensors, json.loads(metadata["card"])
+    except FileNotFoundError:
+        raise BadInput(f"{path} is missing") from None
+    except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+        raise BadInput(f"{path} is not a checkpoint of this project ({error}): delete it and run again") from error
+
+
+def of_seed(state: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
+    """One seed's part of a state with a leading seed axis."""
+    return {name: tensor[index] for name, tensor in state.items()}
+
+
+def save_seed(path: Path, model: Classifier, index: int, card: Mapping[str, Any]) -> None:
+    """Write one seed of a trained model as a plain single-seed checkpoint."""
+    write_tensors(path, of_seed(model.state_dict(), index), {"model": asdict(model.config), **card})
+
+
+def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> Classifier:
+    """A single-seed model in evaluation mode; its card is `model.card`. Raises BadInput for an unsound file."""
+    tensors, card = read_tensors(path, device)
+    try:
+        config = TypeAdapter(ModelConfig).validate_python(card["model"])
+        model = create(config).to(device)
+        model.load_state_dict(tensors)
+    except (KeyError, ValidationError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadInput(f"{path} does not hold the model its card describes ({reason})") from error
+    model.card = card
+    return model.eval().requires_grad_(False)
+
+
+def load(run: str | Path, model: str, *, labels: int, seed: int, device: str | torch.device = "cpu") -> nn.Module:
+    """A trained model of a run folder: `load("runs/quick", "lvan-lw", labels=50, seed=0)`.
+
+    (N, 784) or (N, 1, 28, 28) floats in [0, 1] -> logits (N, 10). In evaluation mode, parameters without gradients.
+    """
+    cells = Path(run) / "cells"
+    if not cells.is_dir():
+        raise BadInput(f"{cells} is missing: {run} is not the folder of a run")
+    known = sorted(folder.name for folder in cells.iterdir())
+    name = f"{model}-{labels}"
+    if name not in known:
+        raise unknown("cell", name, known)
+    path = cells / name / f"seed-{seed}.safetensors"
+    if not path.is_file():
+        have = sorted(file.stem.removeprefix("seed-") for file in path.parent.glob("seed-*.safetensors"))
+        raise BadInput(f"{path} is missing: seeds there are {', '.join(have) or 'none'}")
+    return load_checkpoint(path, device)

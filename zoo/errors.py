@@ -1,0 +1,16 @@
+"""The one exception that a user can cause and mend."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class BadInput(ValueError):
+    """A wrong flag, key, data file or checkpoint: one line that says what, where and what would be right."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> BadInput:
+    """The error for a name that is not in `known`, with the nearest one that is."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
+    return BadInput(f"unknown {kind} {name!r}: {hint}")

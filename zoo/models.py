@@ -1,0 +1,262 @@
+"""The models of both papers. Each is what it adds to the one before.
+
+`forward(x)` gives logits of the clean path at test-time statistics. `losses(batch, noise)` gives named terms, each a
+mean over examples with the shape of the seed axis; their sum is the objective. Noise is standard Gaussian and comes
+from outside, under the names and shapes of `noise_shapes`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.config import ModelConfig
+from zoo.layers import Decoder, Encoder, Pass, denoising_costs
+from zoo.perturbation import curvature, finite_difference, kl_divergence, power_iteration, scale_to
+from zoo.randomness import stream
+
+Noise = Mapping[str, Tensor]
+LayerNoise = list[Tensor | None]  # by layer 0..L
+Sizes = Mapping[str, int]  # examples a group, of the groups "labelled" and "unlabelled" (they are normalised apart)
+Shapes = dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step sees: labelled (..., n, inputs), labels (..., n), unlabelled (..., m, inputs)."""
+
+    labelled: Tensor
+    labels: Tensor
+    unlabelled: Tensor
+
+    def __getitem__(self, group: str) -> Tensor:
+        return self.labelled if group == "labelled" else self.unlabelled
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean over examples of -log p(label): logits (..., n, classes), labels (..., n) -> (...)."""
+    return -F.log_softmax(logits, -1).gather(-1, labels[..., None]).squeeze(-1).mean(-1)
+
+
+class Classifier(nn.Module):
+    """The supervised baseline: cross-entropy of a noisy pass; and what all models share."""
+
+    card: dict[str, Any]  # of a loaded checkpoint: configuration, data, versions, errors
+
+    def __init__(self, config: ModelConfig, seeds: Sequence[int] | None = None) -> None:
+        """With `seeds`, parameters have a leading axis, each seed's drawn from it; without, zeros to load into."""
+        super().__init__()
+        self.config = config
+        generators = None if seeds is None else [stream(seed, "initialisation") for seed in seeds]
+        self.encoder = Encoder(config.widths, generators)
+        self.build(generators)
+
+    def build(self, generators: Sequence[torch.Generator] | None) -> None:
+        """Whatever a model has beside the encoder."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs) or images (N, 1, rows, columns) in [0, 1] -> logits (N, classes), or (seeds, N, classes)."""
+        inputs = self.config.widths[0]
+        flat = x if x.shape[-1] == inputs else x.flatten(1)
+        if flat.shape[-1] != inputs:
+            raise ValueError(f"expected (N, {inputs}) inputs or images of {inputs} pixels, got {tuple(x.shape)}")
+        return self.at_test(flat)
+
+    def at_test(self, x: Tensor) -> Tensor:
+        """Logits of the clean path with running statistics, (..., N, inputs) -> (..., N, classes)."""
+        return self.encode(x, statistics=self.encoder.running_statistics()).logits
+
+    def encode(self, z: Tensor, **options: object) -> Pass:
+        """`Encoder.forward`, typed."""
+        result: Pass = self.encoder(z, **options)
+        return result
+
+    @torch.no_grad()
+    def smoothness(self, x: Tensor, direction: Tensor, eps: float) -> Tensor:
+        """The virtual adversarial cost at test time, mean over x (..., N, inputs): VAL paper eq. 5 and Figure 3."""
+        rest = self.encoder.linearise(x, statistics=self.encoder.running_statistics())
+        r = scale_to(power_iteration(curvature(rest), direction, max(self.config.power_iterations, 1)), eps, "L2")
+        return kl_divergence(rest.logits, self.at_test(x + r))
+
+    def noise_shapes(self, sizes: Sizes) -> Shapes:
+        """Name -> (examples, units) of the Gaussian noise that one step uses."""
+        return self.hidden_shapes("labelled", sizes["labelled"])
+
+    def hidden_shapes(self, prefix: str, examples: int) -> Shapes:
+        """Shapes of noise on hidden layers 1..L-1."""
+        widths = self.config.widths
+        return {f"{prefix}/hidden/{layer}": (examples, widths[layer]) for layer in range(1, len(widths) - 1)}
+
+    def hidden_noise(self, noise: Noise, prefix: str) -> LayerNoise:
+        """The noise of a pass that has it on hidden layers alone."""
+        hidden = range(1, len(self.config.widths) - 1)
+        return [None, *[self.config.hidden_sd * noise[f"{prefix}/hidden/{layer}"] for layer in hidden], None]
+
+    def losses(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        """Cross-entropy of the noisy pass on labelled examples."""
+        self.track(batch)
+        logits = self.encode(batch.labelled, noise=self.hidden_noise(noise, "labelled")).logits
+        return {"cross_entropy": cross_entropy(logits, batch.labels)}
+
+    @torch.no_grad()
+    def track(self, batch: Batch, clean: Pass | None = None) -> None:
+        """Update test-time statistics from a clean pass; `clean` is that of the unlabelled, where there is one."""
+        if self.config.statistics == "labelled":
+            clean = self.encode(batch.labelled)
+        self.encoder.track((clean or self.encode(batch.unlabelled)).statistics)
+
+
+class Ladder(Classifier):
+    """The ladder network: cross-entropy of the corrupted path and a denoising cost a layer (VAL paper, section 2)."""
+
+    def build(self, generators: Sequence[torch.Generator] | None) -> None:
+        """The decoder."""
+        self.decoder = Decoder(self.config.widths, generators)
+
+    def noise_shapes(self, sizes: Sizes) -> Shapes:
+        """Corruption at every layer, for both groups."""
+        layers = list(enumerate(self.config.widths))
+        return {f"{group}/corruption/{layer}": (sizes[group], width) for group in sizes for layer, width in layers}
+
+    def corruption(self, noise: Noise, group: str) -> list[Tensor]:
+        """The corrupted path's noise, by layer 0..L."""
+        layers = range(len(self.config.widths))
+        return [self.config.corruption_sd * noise[f"{group}/corruption/{layer}"] for layer in layers]
+
+    def corrupt(self, x: Tensor, noise: Noise, group: str) -> Pass:
+        """The corrupted path: VAL paper eq. 1 and 2."""
+        extra = self.corruption(noise, group)
+        return self.encode(x + extra[0], noise=extra)
+
+    def losses(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        """Only unlabelled examples are denoised; gradients reach clean path, corrupted path and decoder."""
+        clean = self.encode(batch.unlabelled)
+        self.track(batch, clean)
+        corrupted = {group: self.corrupt(batch[group], noise, group) for group in ("labelled", "unlabelled")}
+        costs = denoising_costs(self.decoder(corrupted["unlabelled"]), clean, self.config.denoising_weights())
+        terms = {"cross_entropy": cross_entropy(corrupted["labelled"].logits, batch.labels)}
+        terms |= {f"denoising_{layer}": cost for layer, cost in enumerate(costs)}
+        return terms | self.smoothing(corrupted, noise)
+
+    def smoothing(self, corrupted: Mapping[str, Pass], noise: Noise) -> dict[str, Tensor]:
+        """Further terms of a fusion, from the corrupted passes of both groups."""
+        return {}
+
+
+class VirtualAdversarial(Classifier):
+    """What a model needs to perturb layers of its encoder: noise, start directions, the perturbation itself."""
+
+    def groups(self) -> list[str]:
+        """The groups of examples that are perturbed."""
+        return ["labelled", "unlabelled"] if self.config.perturbed == "all" else ["unlabelled"]
+
+    def noise_shapes(self, sizes: Sizes) -> Shapes:
+        """And a start direction for each perturbed layer, hidden noise for the passes that find a perturbation."""
+        shapes = super().noise_shapes(sizes)
+        passes = 1 if self.config.xi is None else self.config.power_iterations + 1
+        for group in self.groups():
+            for layer in self.config.eps():
+                shapes[f"{group}/direction/{layer}"] = (sizes[group], self.config.widths[layer])
+            for k in range(passes):
+                shapes |= self.hidden_shapes(f"{group}/find/{k}", sizes[group])
+        return shapes
+
+    @torch.no_grad()
+    def perturbation(self, layer: int, z: Tensor, noise: Noise, group: str) -> Tensor:
+        """r_vadv(l) at z~(l), (..., examples, units), a constant: VAL paper eq. 7, VAT paper Algorithm 1.
+
+        Exact: one pass with its noise and the batch statistics of z held fixed, so examples are independent. With
+        xi: every pass has its own noise and statistics, as in the released runs.
+        """
+        config = self.config
+
+        def rest(k: int, z: Tensor) -> Tensor:
+            return self.encode(z, start=layer, noise=self.hidden_noise(noise, f"{group}/find/{k}")).logits
+
+        if config.xi is None:
+            found = self.hidden_noise(noise, f"{group}/find/0")
+            product = curvature(self.encoder.linearise(z, start=layer, noise=found))
+        else:
+            passes = [partial(rest, k) for k in range(1, config.power_iterations + 1)]
+            product = finite_difference(rest(0, z), passes, z, config.xi)
+        direction = power_iteration(product, noise[f"{group}/direction/{layer}"], config.power_iterations)
+        return scale_to(direction, config.eps()[layer], config.norm)
+
+    def cost(
+        self, layer: int, z: Tensor, logits: Tensor, extra: Sequence[Tensor | None], noise: Noise, group: str
+    ) -> Tensor:
+        """KL(p(z~(l)) || p(z~(l) + r)) summed over examples, shape (...): VAL paper eq. 5 and 6.
+
+        `logits` are those of the pass from z~(l) with noise `extra`. They and r are constants.
+        """
+        r = self.perturbation(layer, z, noise, group)
+        perturbed = self.encode(z + r, start=layer, noise=extra).logits
+        return kl_divergence(logits.detach(), perturbed) * z.shape[-2]
+
+
+class VAT(VirtualAdversarial):
+    """Virtual adversarial training: the baseline, and the cost at the input (VAT paper eq. 8 with alpha = 1)."""
+
+    def noise_shapes(self, sizes: Sizes) -> Shapes:
+        """And hidden noise for the unlabelled."""
+        return super().noise_shapes(sizes) | self.hidden_shapes("unlabelled", sizes["unlabelled"])
+
+    def losses(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        """The cost is a mean over all perturbed examples."""
+        terms, costs, examples = super().losses(batch, noise), [], 0
+        for group in self.groups():
+            x, extra = batch[group], self.hidden_noise(noise, group)
+            with torch.no_grad():
+                logits = self.encode(x, noise=extra).logits
+            costs.append(self.cost(0, x, logits, extra, noise, group))
+            examples += x.shape[-2]
+        return terms | {"virtual_adversarial_0": torch.stack(costs).sum(0) / examples}
+
+
+class LVAC(VirtualAdversarial, Ladder):
+    """Ladder with virtual adversarial costs at the layers that eps names (VAL paper eq. 6 with alpha = 1)."""
+
+    def smoothing(self, corrupted: Mapping[str, Pass], noise: Noise) -> dict[str, Tensor]:
+        """A cost a layer, mean over all perturbed examples; the perturbed pass has the corrupted path's noise."""
+        terms = {}
+        for layer in self.config.eps():
+            costs, examples = [], 0
+            for group in self.groups():
+                path, extra = corrupted[group], self.corruption(noise, group)
+                costs.append(self.cost(layer, path.z[layer], path.logits, extra, noise, group))
+                examples += path.logits.shape[-2]
+            terms[f"virtual_adversarial_{layer}"] = torch.stack(costs).sum(0) / examples
+        return terms
+
+
+class LVAN(VirtualAdversarial, Ladder):
+    """Ladder with virtual adversarial noise: the corrupted path carries r_vadv(l) too (VAL paper, section 3)."""
+
+    def corrupt(self, x: Tensor, noise: Noise, group: str) -> Pass:
+        """From the input up, each layer that eps names is perturbed where its path has got to."""
+
+        def perturb(layer: int, z: Tensor) -> Tensor:
+            return z + self.perturbation(layer, z, noise, group) if layer in self.config.eps() else z
+
+        extra = self.corruption(noise, group)
+        return self.encode(x + extra[0], noise=extra, perturb=perturb if group in self.groups() else None)
+
+
+CLASSES: dict[str, type[Classifier]] = {
+    "supervised": Classifier,
+    "vat": VAT,
+    "ladder": Ladder,
+    "lvac": LVAC,
+    "lvac-lw": LVAC,
+    "lvan": LVAN,
+    "lvan-lw": LVAN,
+}
+
+
+def create(config: ModelConfig, seeds: Sequence[int] | None = None) -> Classifier:
+    """The model that a configuration names; see `Classifier`."""
+    return CLASSES[config.name](config, seeds)

@@ -1,0 +1,176 @@
+"""The training loop: all seeds of a cell at once, written once for every model."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from zoo.checkpoints import read_tensors, write_tensors
+from zoo.config import ModelConfig, TrainingConfig, fingerprint
+from zoo.data import Dataset, labelled_subset
+from zoo.models import Batch, Classifier, Shapes, create
+from zoo.randomness import permutations, stream
+
+Row = tuple[int, int, str, float]
+"""seed, epoch (epochs done), measure, value."""
+
+
+@dataclass
+class Training:
+    """Everything that changes while the seeds of a cell train: model, optimiser, epochs done, history."""
+
+    config: TrainingConfig
+    model: Classifier
+    seeds: Sequence[int]
+    data: Dataset
+    epoch: int = 0
+    history: list[Row] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.device = self.data.images.device
+        self.model.to(self.device)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=self.config.learning_rate, fused=True)
+        subsets = [labelled_subset(self.data.labels, self.config.labels, self.data.classes, s) for s in self.seeds]
+        self.subsets = torch.stack(subsets).to(self.device)
+        self.sizes = {"labelled": self.config.labelled_batch, "unlabelled": self.config.unlabelled_batch}
+        self.shapes = self.model.noise_shapes(self.sizes)
+        self.steps = len(self.data.images) // self.config.unlabelled_batch
+
+    def run_epoch(self) -> None:
+        """One pass over the unlabelled images: each step is a pure function of state, batch and noise."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.rate(self.epoch)
+        labelled = self.order("labelled", self.config.labels)
+        unlabelled = self.order("unlabelled", len(self.data.images))
+        generators = [stream(seed, "noise", self.epoch, self.device) for seed in self.seeds]
+        totals: dict[str, Tensor] = {}
+        for step in range(self.steps):
+            chosen = self.subsets.gather(1, labelled[:, step])
+            batch = Batch(self.data.images[chosen], self.data.labels[chosen], self.data.images[unlabelled[:, step]])
+            terms = self.step(batch, draw(generators, self.shapes))
+            totals = {name: totals.get(name, 0) + term.detach() for name, term in terms.items()}
+        self.epoch += 1
+        self.record({f"loss/{name}": total / self.steps for name, total in totals.items()})
+
+    def step(self, batch: Batch, noise: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """One update of every seed; the objective is a mean within a seed and a sum over seeds."""
+        terms = self.model.losses(batch, noise)
+        self.optimizer.zero_grad()
+        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        return terms
+
+    def order(self, purpose: str, items: int) -> Tensor:
+        """The epoch's batches, (seeds, steps, batch) indices below `items`."""
+        size = self.sizes[purpose]
+        rows = [permutations(seed, purpose, self.epoch, items, self.steps * size) for seed in self.seeds]
+        return torch.stack(rows).view(-1, self.steps, size).to(self.device)
+
+    def record(self, values: Mapping[str, Tensor]) -> None:
+        """Append one value a seed, each of shape (seeds,), to the history."""
+        for name, column in values.items():
+            pairs = zip(self.seeds, column.tolist(), strict=True)
+            self.history += [(seed, self.epoch, name, value) for seed, value in pairs]
+
+    def evaluate(self) -> None:
+        """Measure what is due after this epoch; the last epoch is always due."""
+        config, last = self.config, self.epoch == self.config.epochs
+        if last or self.epoch % config.evaluate_every == 0:
+            self.record({"test_error": error_rate(self.model, self.data.test_images, self.data.test_labels)})
+        if last or self.epoch % config.smoothness_every == 0:
+            x = self.data.test_images[: config.smoothness_images]
+            generators = [stream(seed, "smoothness", 0, self.device) for seed in self.seeds]
+            direction = draw(generators, {"direction": (len(x), x.shape[1])})["direction"]
+            self.record({"smoothness": self.model.smoothness(x, direction, config.smoothness_eps)})
+
+    def save(self, path: Path) -> None:
+        """Write all that a resumed training needs."""
+        tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"adam/{index}/{name}": value for name, value in state.items()}
+        card = {
+            "fingerprint": self.fingerprint,
+            "seeds": list(self.seeds),
+            "epoch": self.epoch,
+            "history": self.history,
+        }
+        write_tensors(path, tensors, card)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of both configurations."""
+        return fingerprint(self.model.config, self.config)
+
+    @classmethod
+    def resume(cls, path: Path, model: ModelConfig, config: TrainingConfig, data: Dataset) -> "Training | None":
+        """The training that `save` wrote; None where there is no file or it belongs to another configuration."""
+        if not path.is_file():
+            return None
+        tensors, card = read_tensors(path)
+        if card["fingerprint"] != fingerprint(model, config):
+            return None
+        history = [(seed, epoch, name, value) for seed, epoch, name, value in card["history"]]
+        training = cls(config, create(model, card["seeds"]), card["seeds"], data, card["epoch"], history)
+        training.model.load_state_dict(
+            {name[6:]: value for name, value in tensors.items() if name.startswith("model/")}
+        )
+        whole = training.optimizer.state_dict()
+        for name, value in tensors.items():
+            if name.startswith("adam/"):
+                _, index, key = name.split("/")
+                whole["state"].setdefault(int(index), {})[key] = value
+        training.optimizer.load_state_dict(whole)
+        return training
+
+
+def draw(generators: Sequence[torch.Generator], shapes: Shapes) -> dict[str, Tensor]:
+    """Standard Gaussian noise by name, (seeds, examples, units): one call a seed, from its own generator."""
+    counts = [examples * units for examples, units in shapes.values()]
+    flat = torch.empty(len(generators), sum(counts), device=generators[0].device)
+    for row, generator in zip(flat, generators, strict=True):
+        row.normal_(generator=generator)
+    pieces = torch.split(flat, counts, dim=1)
+    return {name: piece.view(-1, *shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
+
+
+@torch.no_grad()
+def error_rate(model: Classifier, images: Tensor, labels: Tensor, batch: int = 1000) -> Tensor:
+    """Share of wrong predictions, (seeds,); NaN for a seed whose logits are not finite."""
+    wrong = []
+    for first in range(0, len(images), batch):
+        logits = model(images[first : first + batch])
+        share = (logits.argmax(-1) != labels[first : first + batch]).sum(-1).double() / len(labels)
+        wrong.append(share.where(logits.isfinite().all(-1).all(-1), torch.nan))
+    return torch.stack(wrong).sum(0)
+
+
+def train(
+    model: ModelConfig,
+    config: TrainingConfig,
+    seeds: Sequence[int],
+    data: Dataset,
+    *,
+    state: Path | None = None,
+    save_every_s: float = 60.0,
+    progress: Callable[[Training], None] = lambda training: None,
+) -> Training:
+    """Train all seeds to the last epoch, from `state` if it holds an interrupted training of this configuration.
+
+    The state is saved whenever `save_every_s` have passed; `progress` is called after every epoch.
+    """
+    torch.set_flush_denormal(True)  # denormals make late steps 10 to 25 times slower on a CPU
+    training = Training.resume(state, model, config, data) if state else None
+    if training is None or list(training.seeds) != list(seeds):
+        training = Training(config, create(model, seeds), seeds, data)
+    saved = time.monotonic()
+    while training.epoch < config.epochs:
+        training.run_epoch()
+        training.evaluate()
+        if state and training.epoch < config.epochs and time.monotonic() - saved >= save_every_s:
+            training.save(state)
+            saved = time.monotonic()
+        progress(training)
+    return training
