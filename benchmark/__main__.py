@@ -1,46 +1,179 @@
 """The command line: python -m benchmark run | report | list."""
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
+from rich.console import Console
+from rich.table import Table
 
-from benchmark.cell import run_cell
-from benchmark.suite import load_suite, plan
-from zoo.data import load_dataset
+from attacks import NORMS
+from benchmark.cell import run_cell, unattacked, untrained
+from benchmark.collect import build_report, stale, write_report
+from benchmark.estimate import seconds_of_training
+from benchmark.progress import Progress, clock
+from benchmark.store import command, environment, write_json
+from benchmark.suite import BUILT_IN, Cell, Suite, load_suite, plan, resolved
+from zoo.config import MODELS
+from zoo.data import DATASETS, Dataset, load_dataset
+from zoo.errors import BadInput
+
+suite_option = click.option("--suite", "name", required=True, help="A built-in suite, or a TOML file of your own.")
+out_option = click.option("--out", type=click.Path(path_type=Path), help="The run's folder; default runs/<suite>.")
 
 
-@click.group()
+class CommaList(click.ParamType[tuple[Any, ...]]):
+    """`a,b,c` as a tuple."""
+
+    def __init__(self, item: Callable[[str], Any], name: str) -> None:
+        self.item, self.name = item, name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
+        """Raises click.BadParameter for an item of another type."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(self.item(part.strip()) for part in value.split(",") if part.strip())
+        except ValueError:
+            self.fail(f"expected {self.name} separated by commas, got {value!r}", param, ctx)
+
+
+names, numbers = CommaList(str, "names"), CommaList(int, "whole numbers")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
-    pass
+    """Train classifiers from few labels, attack them, and report what was measured."""
 
 
 @cli.command()
-@click.option("--suite", required=True)
-@click.option("--out")
-@click.option("--data")
-@click.option("--models", default="")
-@click.option("--labels", default="")
-def run(suite, out, data, models, labels):
-    cells = plan(
-        load_suite(suite),
-        suite,
-        models=[m for m in models.split(",") if m],
-        labels=[int(x) for x in labels.split(",") if x],
-    )
-    d = load_dataset(load_suite(suite).dataset, data)
-    for cell in cells:
-        run_cell(
-            cell,
-            d,
-            Path(out or f"runs/{suite}") / "cells" / cell.name,
-            lambda c, e, err: print(c.name, e, err, flush=True),
-        )
+@suite_option
+@out_option
+@click.option("--data", type=click.Path(path_type=Path), help="Folder with torchvision's layout; else $BENCHMARK_DATA.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--models", type=names, default="", help="Only these, e.g. ladder,lvan-lw.")
+@click.option("--labels", type=numbers, default="", help="Only these label counts, e.g. 50,100.")
+@click.option("--seeds", type=numbers, default="", help="These seeds instead of the suite's, e.g. 0,1.")
+@click.option("--dry-run", is_flag=True, help="Show the cells, their state and the estimated time; train nothing.")
+def run(
+    name: str,
+    out: Path | None,
+    data: Path | None,
+    device: str,
+    models: tuple[str, ...],
+    labels: tuple[int, ...],
+    seeds: tuple[int, ...],
+    dry_run: bool,
+) -> None:
+    """Finish whatever is missing of a suite: train, attack, report. Interrupted, the same command goes on."""
+    suite = load_suite(name)
+    cells = plan(suite, name, models=models, labels=labels, seeds=seeds)
+    folder = out or default_folder(name)
+    todo = [state(cell, folder) for cell in cells]
+    if dry_run:
+        show_plan(cells, todo, load_dataset(suite.dataset, data).to(pick_device(device)))
+        return
+    if all(each == "complete" for each in todo):
+        print(f"{folder}: all {len(cells)} cells are complete, nothing to do")
+    else:
+        train_and_attack(suite, name, cells, todo, folder, load_dataset(suite.dataset, data).to(pick_device(device)))
+    write_report(build_report(suite, name, plan(suite, name), folder), folder / "report")
+    print(f"report: {folder / 'report' / 'report.md'}")
+
+
+@cli.command()
+@suite_option
+@out_option
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 if the report there is not what the records give.")
+def report(name: str, out: Path | None, check: bool) -> None:
+    """Write the report of a run, complete or not, from its records."""
+    suite, folder = load_suite(name), out or default_folder(name)
+    if not folder.is_dir():
+        raise BadInput(f"{folder} is missing: run the suite first, or name its folder with --out")
+    files = build_report(suite, name, plan(suite, name), folder)
+    if not check:
+        write_report(files, folder / "report")
+        print(f"report: {folder / 'report' / 'report.md'}")
+    elif changed := stale(files, folder / "report"):
+        print(f"{folder / 'report'} is not what the records give: {', '.join(changed)}", file=sys.stderr)
+        sys.exit(1)
+    else:
+        print(f"{folder / 'report'} is what the records give")
+
+
+@cli.command(name="list")
+def list_() -> None:
+    """Show suites, models, attacks and data sets."""
+    for name in BUILT_IN:
+        print(f"suite    {name:<12} {load_suite(name).description}")
+    for kind, known in (("model", MODELS), ("data", DATASETS), ("attack", [f"fgm {norm}" for norm in NORMS])):
+        for name in known:
+            print(f"{kind:<8} {name}")
+
+
+def default_folder(name: str) -> Path:
+    """runs/<suite>, whatever folder a user's TOML file is in."""
+    return Path("runs") / Path(name).stem
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that was asked for; auto prefers a GPU. Raises BadInput where there is none."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise BadInput("--device cuda: this torch sees no CUDA device; use --device cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def state(cell: Cell, folder: Path) -> str:
+    """complete, to attack, to resume or to train."""
+    own = folder / "cells" / cell.name
+    if untrained(cell, own):
+        return "to resume" if (own / "state.safetensors").is_file() else "to train"
+    return "to attack" if unattacked(cell, own) else "complete"
+
+
+def train_and_attack(suite: Suite, name: str, cells: list[Cell], todo: list[str], folder: Path, data: Dataset) -> None:
+    """Run every cell that is not complete, one after another."""
+    provenance = {"command": command(), "environment": environment(data.images.device), "checksums": data.checksums}
+    write_json(folder / "suite.json", {"suite": name, "cells": resolved(plan(suite, name))} | provenance)
+    with Progress(cells, todo) as progress:
+        for cell, each in zip(cells, todo, strict=True):
+            if each != "complete":
+                run_cell(cell, data, folder / "cells" / cell.name, progress)
+
+
+def show_plan(cells: list[Cell], todo: list[str], data: Dataset) -> None:
+    """The cells, their state, and the time that those to be trained will take on this machine."""
+    table, total = Table("cell", "seeds", "epochs", "state", "estimated"), 0.0
+    estimates = iter(seconds_of_training([c for c, each in zip(cells, todo, strict=True) if "train" in each], data))
+    for cell, each in zip(cells, todo, strict=True):
+        seconds = next(estimates) if "train" in each else None
+        total += seconds or 0
+        shown = "" if seconds is None else clock(seconds)
+        table.add_row(cell.name, str(len(cell.seeds)), str(cell.training.epochs), each, shown)
+    Console().print(table)
+    print(f"training: {clock(total)} estimated from single steps on {environment(data.images.device)['device']}")
 
 
 def main() -> None:
-    torch.set_flush_denormal(True)
-    cli()
+    """Run the command line: exit code 2 and one line for what a user can mend, 130 when interrupted."""
+    torch.set_flush_denormal(True)  # before any thread is made: denormals make late steps far slower on a CPU
+    try:
+        cli(standalone_mode=False)
+    except click.ClickException as error:
+        fail(error.format_message(), error.exit_code)
+    except (BadInput, OSError) as error:
+        fail(str(error), 2)
+    except (click.Abort, KeyboardInterrupt):
+        fail("interrupted; the same command goes on from here", 130)
+
+
+def fail(message: str, code: int) -> None:
+    """One line, and out."""
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
 """One cell from nothing to records: train, checkpoint, attack. (configuration, data, device) in, files out."""
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -35,8 +34,16 @@ ATTACK_MEASURES = (
     "mean_norm_ratio",
     "short_share",
 )
-Progress = Callable[[Cell, int, float], None]
-"""cell, epochs done, mean test error over seeds (NaN where not measured)."""
+
+
+class Listener(Protocol):
+    """Who is told how a cell gets on."""
+
+    def change(self, cell: Cell, state: str) -> None:
+        """A cell enters a state."""
+
+    def epoch(self, cell: Cell, epoch: int, error: float) -> None:
+        """Epochs done and mean test error over seeds, NaN where it was not measured."""
 
 
 def untrained(cell: Cell, folder: Path) -> list[int]:
@@ -84,11 +91,12 @@ def configuration(cell: Cell) -> dict[str, Any]:
     return plain | {"fingerprint": fingerprint(cell.model, cell.training)}
 
 
-def run_cell(cell: Cell, data: Dataset, folder: Path, progress: Progress) -> None:
+def run_cell(cell: Cell, data: Dataset, folder: Path, listener: Listener) -> None:
     """Finish whatever is missing of a cell. Interrupted anywhere, a second call goes on and nothing is lost."""
     device = data.images.device
     environment(device)
     if seeds := untrained(cell, folder):
+        listener.change(cell, "training")
         write_json(folder / "config.json", configuration(cell))
         state = folder / "state.safetensors"
         started, trained_from = time.monotonic(), []
@@ -96,7 +104,7 @@ def run_cell(cell: Cell, data: Dataset, folder: Path, progress: Progress) -> Non
         def report(training: Training) -> None:
             trained_from.append(training.epoch)
             errors = [row[3] for row in training.history if row[1:3] == (training.epoch, "test_error")]
-            progress(cell, training.epoch, sum(errors) / len(errors) if errors else float("nan"))
+            listener.epoch(cell, training.epoch, sum(errors) / len(errors) if errors else float("nan"))
 
         training = train(cell.model, cell.training, seeds, data, state=state, progress=report)
         store_training(cell, training, folder, data)
@@ -104,10 +112,12 @@ def run_cell(cell: Cell, data: Dataset, folder: Path, progress: Progress) -> Non
         hours = (time.monotonic() - started) / 3600
         note(folder, "training", device, {"seeds": seeds, "hours": hours, "epochs": len(trained_from)})
     if seeds := unattacked(cell, folder):
+        listener.change(cell, "attacking")
         started = time.monotonic()
         for seed in seeds:
             store_attacks(cell, seed, folder, data)
         note(folder, "attack", device, {"seeds": seeds, "hours": (time.monotonic() - started) / 3600})
+    listener.change(cell, "complete")
 
 
 def store_training(cell: Cell, training: Training, folder: Path, data: Dataset) -> None:

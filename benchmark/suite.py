@@ -3,7 +3,6 @@
 import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -134,6 +133,12 @@ def cell(suite: Suite, source: str, name: str, labels: int, seeds: tuple[int, ..
     return Cell(model, validated(TrainingConfig, training, f"{source} [training]"), suite.attack, seeds)
 
 
+def resolved(cells: Sequence[Cell]) -> dict[str, Any]:
+    """Cells as plain JSON values, by name."""
+    kind = TypeAdapter(Cell)
+    return {cell.name: kind.dump_python(cell, mode="json") for cell in cells}
+
+
 def validated(kind: type[T], values: Mapping[str, Any], source: str) -> T:
     """`values` as a configuration; the first error as one line, an unknown key with the nearest known one."""
     try:
@@ -142,9 +147,8 @@ def validated(kind: type[T], values: Mapping[str, Any], source: str) -> T:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         if first["type"] == "unexpected_keyword_argument":
-            known = {
-                field.name for group in (kind, LabelPlan, AttackConfig, Hyperparameters) for field in fields(group)
-            }  # type: ignore[arg-type]
+            groups = (kind, LabelPlan, AttackConfig, Hyperparameters)
+            known = {name for group in groups for name in group.__annotations__}
             near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise BadInput(f"{source}: unknown key {where!r}{hint}") from None

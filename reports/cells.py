@@ -10,7 +10,7 @@ from reports.models import rank
 CELL = ["dataset", "model", "labels"]
 ATTACK = ["attack", "norm", "eps"]
 KEYS = [*CELL, "measure", *ATTACK]
-NORMS = ["L1-spread", "L1-pixel", "L2", "Linf"]
+NORMS = ["clean", "L1-spread", "L1-pixel", "L2", "Linf"]
 
 PLAN = {"dataset": "str", "model": "str", "labels": "int64", "seed": "int64"}
 HISTORY = {**PLAN, "epoch": "int64", "measure": "str", "value": "float64"}

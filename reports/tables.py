@@ -1,8 +1,11 @@
 """Table 1 (test error) and Table 2 (error under attack, with its audit)."""
 
+from collections.abc import Sequence
+from typing import Literal
+
 import pandas as pd
 
-from reports.cells import aggregate, ordered, shortfall
+from reports.cells import CELL, aggregate, ordered, shortfall
 from reports.layout import Table, grid, pivot, seeds_named
 from reports.models import styles
 
@@ -14,10 +17,10 @@ CLEAN = {
     ),
 }
 ERRORS = {"attacked_error": "attacked", "clean_error": "clean"}
-AUDIT = {
-    "zero_gradient_share": "zero gradient, %",
-    "mean_norm_ratio": "‖δ‖ / eps",
-    "short_share": "shorter than eps, %",
+AUDIT: dict[str, tuple[str, Literal["min", "max"]]] = {  # measure -> its name, and the worst of several
+    "zero_gradient_share": ("zero gradient, %", "max"),
+    "mean_norm_ratio": ("least ‖δ‖ / eps", "min"),
+    "short_share": ("shorter than eps, %", "max"),
 }
 
 
@@ -49,27 +52,47 @@ def table2(records: pd.DataFrame, plan: pd.DataFrame) -> list[Table]:
     tables = []
     for (dataset, attack), there in records.groupby(["dataset", "attack"]):
         planned = plan[plan["dataset"] == dataset]
-        found = aggregate(there)
+        cells = grid(planned, there)
+        errors = pd.concat([_clean(there), there[there["measure"] == "attacked_error"]])
+        found = aggregate(errors)
+        rows = [(count, *setting) for count in sorted(cells["labels"].unique()) for setting in _settings(found)]
+        frame = _rows(found, cells, ["labels", "norm", "eps"], rows)
         tables.append(
             Table(
                 f"Error under attack in %, {attack}, {dataset}",
-                _rows(found, grid(planned, there), ERRORS),
-                "Each attacked row is followed by the clean error of the same checkpoints. "
-                f"{seeds_named(found)}{_images(there)}.",
+                frame.assign(eps=frame["eps"].map(lambda eps: f"{eps:g}" if eps else "")),
+                f"Above the attacked errors stands the clean error of the same checkpoints. {seeds_named(found)}"
+                f"{_images(there)}.",
                 tuple(_attacks_missing(there, planned)),
             )
         )
         if there["measure"].isin(AUDIT).any():
+            worst = aggregate(pd.concat([_worst(there, measure, of) for measure, (_, of) in AUDIT.items()]))
+            checks = [(count, measure) for count in sorted(cells["labels"].unique()) for measure in AUDIT]
+            frame = _rows(worst, cells, ["labels", "measure"], checks)
             tables.append(
                 Table(
                     f"Attack audit, {attack}, {dataset}",
-                    _rows(found, grid(planned, there), AUDIT),
+                    frame.assign(measure=frame["measure"].map(lambda name: AUDIT[name][0])),
                     "Share of images whose gradient is exactly zero (the attack leaves them alone and the model "
-                    "looks robust), mean realised norm ‖δ‖ over eps, and share of perturbations shorter than eps. "
-                    f"{seeds_named(found)}.",
+                    "looks robust), mean realised norm ‖δ‖ over eps, and share of perturbations shorter than eps; "
+                    f"each the worst over all norms and eps. {seeds_named(worst)}.",
                 )
             )
     return tables
+
+
+def _clean(there: pd.DataFrame) -> pd.DataFrame:
+    """The clean error of every attacked checkpoint, once, as if it were a norm of eps 0."""
+    clean = there[there["measure"] == "clean_error"].drop_duplicates([*CELL, "seed"])
+    return clean.assign(norm="clean", eps=0.0)
+
+
+def _worst(there: pd.DataFrame, measure: str, of: Literal["min", "max"]) -> pd.DataFrame:
+    """For every checkpoint the worst value of a measure over norms and eps."""
+    values = there[there["measure"] == measure]
+    seeds = [*CELL, "seed"]
+    return values.assign(value=values.groupby(seeds)["value"].transform(of), norm="", eps=0.0).drop_duplicates(seeds)
 
 
 def _settings(found: pd.DataFrame) -> list[tuple[str, float]]:
@@ -78,16 +101,11 @@ def _settings(found: pd.DataFrame) -> list[tuple[str, float]]:
     return list(zip(pairs["norm"], pairs["eps"], strict=True))
 
 
-def _rows(found: pd.DataFrame, planned: pd.DataFrame, measures: dict[str, str]) -> pd.DataFrame:
-    """Rows norm, eps, labels and measure; a column a model."""
-    key = ["norm", "eps", "labels", "measure"]
-    labels = sorted(planned["labels"].unique())
-    rows = [(*setting, count, m) for setting in _settings(found) for count in labels for m in measures]
-    wide = pivot(found[found["measure"].isin(measures)], key, "model")
-    wide = wide.reindex(index=pd.MultiIndex.from_tuples(rows, names=key), columns=list(styles(planned["model"])))
-    texts = wide.rename_axis(columns=None).reset_index()
-    named = texts.assign(measure=texts["measure"].map(measures), eps=texts["eps"].map("{:g}".format))
-    return named.rename(columns={"measure": ""})
+def _rows(found: pd.DataFrame, cells: pd.DataFrame, key: list[str], rows: Sequence[tuple[object, ...]]) -> pd.DataFrame:
+    """The texts of these rows, by the columns of `key`; a column a model."""
+    wide = pivot(found, key, "model")
+    wide = wide.reindex(index=pd.MultiIndex.from_tuples(rows, names=key), columns=list(styles(cells["model"])))
+    return wide.rename_axis(columns=None).reset_index()
 
 
 def _attacks_missing(there: pd.DataFrame, planned: pd.DataFrame) -> list[str]:

@@ -1,0 +1,95 @@
+"""What a user sees while cells run: a live table in a terminal, plain lines elsewhere."""
+
+import math
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from benchmark.suite import Cell
+
+
+@dataclass
+class Row:
+    """What is known of a cell."""
+
+    cell: Cell
+    state: str
+    epoch: int = 0
+    error: float = math.nan
+    first_epoch: int | None = None  # epochs done when this process saw the cell first
+    since: float = 0.0
+
+    def left(self) -> str:
+        """Time left for training, from the pace so far."""
+        if self.state != "training" or self.first_epoch is None or self.epoch == self.first_epoch:
+            return ""
+        pace = (time.monotonic() - self.since) / (self.epoch - self.first_epoch)
+        return clock(pace * (self.cell.training.epochs - self.epoch))
+
+
+class Progress:
+    """Follows cells by name; use as a context."""
+
+    def __init__(self, cells: Sequence[Cell], states: Sequence[str]) -> None:
+        self.rows = {cell.name: Row(cell, state) for cell, state in zip(cells, states, strict=True)}
+        self.live = Live(console=Console(), get_renderable=self.table, refresh_per_second=2)
+        self.terminal = sys.stdout.isatty()
+
+    def __enter__(self) -> Self:
+        if self.terminal:
+            self.live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.terminal:
+            self.live.stop()
+
+    def change(self, cell: Cell, state: str) -> None:
+        """A cell enters a state: training, attacking, complete."""
+        row = self.rows[cell.name]
+        row.state, row.since = state, time.monotonic()
+        self.say(f"{cell.name}: {state}")
+
+    def epoch(self, cell: Cell, epoch: int, error: float) -> None:
+        """An epoch of a cell is done; error is the mean over seeds, NaN where it was not measured."""
+        row = self.rows[cell.name]
+        if row.first_epoch is None:
+            row.first_epoch, row.since = epoch, time.monotonic()
+        row.epoch = epoch
+        row.error = row.error if math.isnan(error) else error
+        left = f", {row.left()} left" if row.left() else ""
+        self.say(f"{cell.name}: epoch {epoch} of {cell.training.epochs}, {percent(row.error)} error{left}")
+
+    def say(self, line: str) -> None:
+        """A plain line where there is no live table."""
+        if not self.terminal:
+            print(line, flush=True)
+
+    def table(self) -> Table:
+        """The cells as they stand."""
+        table = Table("cell", "seeds", "state", "epoch", "test error", "time left")
+        for name, row in self.rows.items():
+            epoch = f"{row.epoch}/{row.cell.training.epochs}" if row.epoch else ""
+            seeds = str(len(row.cell.seeds))
+            table.add_row(name, seeds, row.state, epoch, percent(row.error) if row.epoch else "", row.left())
+        return table
+
+
+def percent(error: float) -> str:
+    """An error as it is printed everywhere: in %, two decimals."""
+    return "not yet measured" if math.isnan(error) else f"{100 * error:.2f} %"
+
+
+def clock(seconds: float) -> str:
+    """h:mm:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
