@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from rich.table import Table
 from attacks import NORMS
 from benchmark.cell import run_cell, unattacked, untrained
 from benchmark.collect import build_report, stale, write_report
-from benchmark.estimate import seconds_of_training
+from benchmark.estimate import seconds_of_epochs
 from benchmark.progress import Progress, clock
 from benchmark.store import command, environment, write_json
-from benchmark.suite import BUILT_IN, Cell, Suite, load_suite, plan, resolved
+from benchmark.suite import BUILT_IN, Cell, load_suite, plan, resolved
+from zoo.checkpoints import read_tensors
 from zoo.config import MODELS
-from zoo.data import DATASETS, Dataset, load_dataset
+from zoo.data import DATASETS, Dataset, labelled_subset, load_dataset
 from zoo.errors import BadInput
 
 suite_option = click.option("--suite", "name", required=True, help="A built-in suite, or a TOML file of your own.")
@@ -74,12 +76,18 @@ def run(
     folder = out or default_folder(name)
     todo = [state(cell, folder) for cell in cells]
     if dry_run:
-        show_plan(cells, todo, load_dataset(suite.dataset, data).to(pick_device(device)))
+        show_plan(cells, todo, folder, data_for(cells, data, device))
         return
     if all(each == "complete" for each in todo):
         print(f"{folder}: all {len(cells)} cells are complete, nothing to do")
     else:
-        train_and_attack(suite, name, cells, todo, folder, load_dataset(suite.dataset, data).to(pick_device(device)))
+        loaded = data_for(cells, data, device)
+        about = {"suite": name, "command": command(), "environment": environment(loaded.images.device)}
+        about |= {"cells": resolved(plan(suite, name)), "checksums": loaded.checksums}
+        write_json(folder / "suite.json", about)
+        with Progress(cells, todo) as progress:
+            for cell in [cell for cell, each in zip(cells, todo, strict=True) if each != "complete"]:
+                run_cell(cell, loaded, folder / "cells" / cell.name, progress)
     write_report(build_report(suite, name, plan(suite, name), folder), folder / "report")
     print(f"report: {folder / 'report' / 'report.md'}")
 
@@ -134,25 +142,31 @@ def state(cell: Cell, folder: Path) -> str:
     return "to attack" if unattacked(cell, own) else "complete"
 
 
-def train_and_attack(suite: Suite, name: str, cells: list[Cell], todo: list[str], folder: Path, data: Dataset) -> None:
-    """Run every cell that is not complete, one after another."""
-    provenance = {"command": command(), "environment": environment(data.images.device), "checksums": data.checksums}
-    write_json(folder / "suite.json", {"suite": name, "cells": resolved(plan(suite, name))} | provenance)
-    with Progress(cells, todo) as progress:
-        for cell, each in zip(cells, todo, strict=True):
-            if each != "complete":
-                run_cell(cell, data, folder / "cells" / cell.name, progress)
+def data_for(cells: list[Cell], root: Path | None, device: str) -> Dataset:
+    """The cells' data on the device. Raises BadInput, before the first hour is spent, for a cell it cannot train."""
+    data = load_dataset(cells[0].training.dataset, root).to(pick_device(device))
+    for cell in cells:
+        labelled_subset(data.labels, cell.training.labels, data.classes, cell.seeds[0])
+        if cell.training.unlabelled_batch > len(data.images):
+            asked = f"{cell.name}: unlabelled_batch = {cell.training.unlabelled_batch}"
+            raise BadInput(f"{asked} exceeds the {len(data.images)} training images")
+    return data
 
 
-def show_plan(cells: list[Cell], todo: list[str], data: Dataset) -> None:
-    """The cells, their state, and the time that those to be trained will take on this machine."""
+def show_plan(cells: list[Cell], todo: list[str], folder: Path, data: Dataset) -> None:
+    """The cells, their state, and the time that training what is missing will take on this machine."""
     table, total = Table("cell", "seeds", "epochs", "state", "estimated"), 0.0
-    estimates = iter(seconds_of_training([c for c, each in zip(cells, todo, strict=True) if "train" in each], data))
+    missing = [replace(cell, seeds=tuple(untrained(cell, folder / "cells" / cell.name))) for cell in cells]
+    waiting = [cell for cell in missing if cell.seeds]
+    pace = dict(zip([cell.name for cell in waiting], seconds_of_epochs(waiting, data), strict=True))
     for cell, each in zip(cells, todo, strict=True):
-        seconds = next(estimates) if "train" in each else None
-        total += seconds or 0
-        shown = "" if seconds is None else clock(seconds)
-        table.add_row(cell.name, str(len(cell.seeds)), str(cell.training.epochs), each, shown)
+        path = folder / "cells" / cell.name / "state.safetensors"
+        done = read_tensors(path)[1].get("epoch", 0) if each == "to resume" else 0
+        seconds = pace.get(cell.name, 0.0) * (cell.training.epochs - done)
+        total += seconds
+        table.add_row(
+            cell.name, str(len(cell.seeds)), str(cell.training.epochs), each, clock(seconds) if seconds else ""
+        )
     Console().print(table)
     print(f"training: {clock(total)} estimated from single steps on {environment(data.images.device)['device']}")
 
@@ -162,6 +176,9 @@ def main() -> None:
     torch.set_flush_denormal(True)  # before any thread is made: denormals make late steps far slower on a CPU
     try:
         cli(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        sys.exit(error.exit_code)
     except click.ClickException as error:
         fail(error.format_message(), error.exit_code)
     except (BadInput, OSError) as error:

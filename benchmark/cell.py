@@ -1,11 +1,10 @@
 """One cell from nothing to records: train, checkpoint, attack. (configuration, data, device) in, files out."""
 
+import math
 import time
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
-
-import torch
 
 from attacks import measure_fgm
 from benchmark.store import (
@@ -20,8 +19,8 @@ from benchmark.store import (
     write_table,
 )
 from benchmark.suite import Cell
-from zoo.checkpoints import load_checkpoint, save_seed
-from zoo.config import fingerprint
+from zoo.checkpoints import load_checkpoint, read_tensors, save_seed
+from zoo.config import difference, fingerprint, plain
 from zoo.data import Dataset, subset_hash
 from zoo.errors import BadInput
 from zoo.training import Training, train
@@ -42,13 +41,14 @@ class Listener(Protocol):
     def change(self, cell: Cell, state: str) -> None:
         """A cell enters a state."""
 
-    def epoch(self, cell: Cell, epoch: int, error: float) -> None:
-        """Epochs done and mean test error over seeds, NaN where it was not measured."""
+    def epoch(self, cell: Cell, epoch: int, errors: Sequence[float]) -> None:
+        """Epochs done and each seed's test error, NaN where it diverged; empty where it was not measured."""
 
 
 def untrained(cell: Cell, folder: Path) -> list[int]:
     """The cell's seeds that have no finished checkpoint with records. Raises BadInput if the folder is of another."""
     check_same(cell, folder)
+    read_table(folder / "history.csv", HISTORY)  # an unreadable one is named before hours of training
     records = read_table(folder / "records.csv", RECORDS)
     done = set(records.loc[records["measure"] == "test_error", "seed"])
     return [seed for seed in cell.seeds if seed not in done or not checkpoint(folder, seed).is_file()]
@@ -71,108 +71,120 @@ def checkpoint(folder: Path, seed: int) -> Path:
 def check_same(cell: Cell, folder: Path) -> None:
     """Refuse a folder that holds a cell of another configuration, naming the first field that differs."""
     path = folder / "config.json"
-    old = read_json(path)
-    if old is None or old.get("fingerprint") == fingerprint(cell.model, cell.training):
+    if (old := read_json(path)) is None:
         return
-    new = configuration(cell)
-    for part in ("model", "training"):
-        for key, value in new[part].items():
-            if old.get(part, {}).get(key) != value:
-                was = old.get(part, {}).get(key)
-                raise BadInput(f"{path}: {part}.{key} is {was!r}, the suite says {value!r}: choose another --out")
-    raise BadInput(f"{path} is of another configuration: choose another --out")
+    for part, config in (("model", cell.model), ("training", cell.training)):
+        try:
+            changed = difference(old[part], config)
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadInput(f"{path} is no cell's configuration: restore it, or delete the cell") from error
+        if changed:
+            raise BadInput(f"{path}: {part}.{changed} in the suite: choose another --out")
 
 
 def configuration(cell: Cell) -> dict[str, Any]:
     """What a cell is, as plain JSON values; seeds and attacks may grow without a new training."""
-    plain = {"model": asdict(cell.model), "training": asdict(cell.training)}
-    plain["model"]["hyperparameters"] = {k: list(v) for k, v in plain["model"]["hyperparameters"].items()}
-    plain["model"]["widths"] = list(cell.model.widths)
-    return plain | {"fingerprint": fingerprint(cell.model, cell.training)}
+    hashed = fingerprint(cell.model, cell.training)
+    return {"model": plain(cell.model), "training": plain(cell.training), "fingerprint": hashed}
 
 
 def run_cell(cell: Cell, data: Dataset, folder: Path, listener: Listener) -> None:
     """Finish whatever is missing of a cell. Interrupted anywhere, a second call goes on and nothing is lost."""
-    device = data.images.device
-    environment(device)
-    if seeds := untrained(cell, folder):
+    origin = {"command": command(), "environment": environment(data.images.device), "checksums": data.checksums}
+    state = folder / "state.safetensors"
+    for seeds in groups(untrained(cell, folder), state):
         listener.change(cell, "training")
         write_json(folder / "config.json", configuration(cell))
-        state = folder / "state.safetensors"
-        started, trained_from = time.monotonic(), []
-
-        def report(training: Training) -> None:
-            trained_from.append(training.epoch)
-            errors = [row[3] for row in training.history if row[1:3] == (training.epoch, "test_error")]
-            listener.epoch(cell, training.epoch, sum(errors) / len(errors) if errors else float("nan"))
-
-        training = train(cell.model, cell.training, seeds, data, state=state, progress=report)
+        training = train(
+            cell.model,
+            cell.training,
+            seeds,
+            data,
+            state=state,
+            sitting=origin,
+            progress=lambda training: listener.epoch(cell, training.epoch, latest_errors(training)),
+        )
         store_training(cell, training, folder, data)
         state.unlink(missing_ok=True)
-        hours = (time.monotonic() - started) / 3600
-        note(folder, "training", device, {"seeds": seeds, "hours": hours, "epochs": len(trained_from)})
+    state.unlink(missing_ok=True)  # what a crash after the last record left
     if seeds := unattacked(cell, folder):
         listener.change(cell, "attacking")
-        started = time.monotonic()
         for seed in seeds:
-            store_attacks(cell, seed, folder, data)
-        note(folder, "attack", device, {"seeds": seeds, "hours": (time.monotonic() - started) / 3600})
+            store_attacks(cell, seed, folder, data, origin)
     listener.change(cell, "complete")
 
 
+def groups(missing: list[int], state: Path) -> list[list[int]]:
+    """Seeds that train together: those of an interrupted training first, then the rest."""
+    interrupted = read_tensors(state)[1].get("seeds", []) if missing and state.is_file() else []
+    if not set(interrupted) <= set(missing):
+        seeds = ",".join(map(str, interrupted))
+        raise BadInput(f"{state} is an interrupted training of seeds {seeds}: finish it with --seeds, or delete it")
+    rest = [seed for seed in missing if seed not in interrupted]
+    return [group for group in (interrupted, rest) if group]
+
+
+def latest_errors(training: Training) -> list[float]:
+    """Each seed's test error of this epoch, NaN where it diverged; empty where it was not measured."""
+    return [row[3] for row in training.history if row[1:3] == (training.epoch, "test_error")]
+
+
 def store_training(cell: Cell, training: Training, folder: Path, data: Dataset) -> None:
-    """Checkpoints first, then history, then the records that say that the seeds are done."""
+    """Checkpoints, history, provenance, and last the records: they say that the seeds are done.
+
+    What was recorded of these seeds before, attacks too, was of other checkpoints and goes.
+    """
     n, epochs, rows = len(data.test_labels), cell.training.epochs, []
+    where = environment(data.images.device)
+    about = {key: where[key] for key in ("commit", "clean_tree", "versions", "device")}
     for index, seed in enumerate(training.seeds):
         subset = subset_hash(training.subsets[index].cpu())
         errors = {row[1]: row[3] for row in training.history if row[0] == seed and row[2] == "test_error"}
-        best = min(errors, key=lambda epoch: (errors[epoch] != errors[epoch], errors[epoch]))
-        rows.append((seed, epochs, "test_error", "", "", float("nan"), errors[epochs], n, subset))
-        rows.append((seed, best, "lowest_test_error", "", "", float("nan"), errors[best], n, subset))
-        where = environment(data.images.device)
+        best = min(errors, key=lambda epoch: (math.isnan(errors[epoch]), errors[epoch]))
+        rows.append((seed, epochs, "test_error", "", "", math.nan, errors[epochs], n, subset))
+        rows.append((seed, best, "lowest_test_error", "", "", math.nan, errors[best], n, subset))
         card = {
-            "training": asdict(cell.training),
+            "training": plain(cell.training),
             "seed": seed,
-            "fingerprint": training.fingerprint,
+            "fingerprint": fingerprint(cell.model, cell.training),
             "subset": subset,
             "test_error": errors[epochs],
             "lowest_test_error": errors[best],
             "checksums": data.checksums,
-            **{key: where[key] for key in ("commit", "clean_tree", "versions")},
+            **about,
         }
         save_seed(checkpoint(folder, seed), training.model, index, card)
-    history = merge(read_table(folder / "history.csv", HISTORY), training.history, HISTORY)
-    write_table(folder / "history.csv", history, HISTORY)
-    write_table(folder / "records.csv", merge(read_table(folder / "records.csv", RECORDS), rows, RECORDS), RECORDS)
+    add(folder / "history.csv", training.history, HISTORY, instead_of=training.seeds)
+    details = {"seeds": list(training.seeds), "hours": training.seconds / 3600, "sittings": training.sittings}
+    note(folder, {"stage": "training"} | details)
+    add(folder / "records.csv", rows, RECORDS, instead_of=training.seeds)
 
 
-def store_attacks(cell: Cell, seed: int, folder: Path, data: Dataset) -> None:
+def store_attacks(cell: Cell, seed: int, folder: Path, data: Dataset, origin: dict[str, Any]) -> None:
     """Attack one checkpoint on all test images and add what was measured to the records."""
     records = read_table(folder / "records.csv", RECORDS)
-    subset = records.loc[(records["seed"] == seed) & (records["measure"] == "test_error"), "subset"].iloc[0]
+    trained = records[(records["seed"] == seed) & (records["measure"] == "test_error")].iloc[0]
+    started = time.monotonic()
     model = load_checkpoint(checkpoint(folder, seed), data.images.device)
     found = measure_fgm(model, data.test_images, data.test_labels, norms=cell.attack.norms, eps=cell.attack.eps)
-    rows = [
-        (
-            seed,
-            cell.training.epochs,
-            name,
-            result.attack,
-            result.norm,
-            result.eps,
-            getattr(result, name),
-            result.n,
-            subset,
-        )
-        for result in found
-        for name in ATTACK_MEASURES
-    ]
-    write_table(folder / "records.csv", merge(records, rows, RECORDS), RECORDS)
+    rows = []
+    for result in found:
+        for name in ATTACK_MEASURES:  # of a diverged seed there is nothing to attack: its errors mean nothing
+            value = math.nan if math.isnan(trained["value"]) else getattr(result, name)
+            of = (result.attack, result.norm, result.eps)
+            rows.append((seed, cell.training.epochs, name, *of, value, result.n, trained["subset"]))
+    hours = (time.monotonic() - started) / 3600
+    note(folder, {"stage": "attack", "seeds": [seed], "hours": hours, "sittings": [origin]})
+    add(folder / "records.csv", rows, RECORDS)
 
 
-def note(folder: Path, stage: str, device: torch.device, details: dict[str, Any]) -> None:
+def add(path: Path, rows: Sequence[Any], columns: Mapping[str, str], instead_of: Sequence[int] = ()) -> None:
+    """Add rows to a table, in the place of all that it had of some seeds."""
+    old = read_table(path, columns)
+    write_table(path, merge(old[~old["seed"].isin(instead_of)], rows, columns), columns)
+
+
+def note(folder: Path, stage: dict[str, Any]) -> None:
     """Append who did a stage of a cell, with what and for how long, to its provenance."""
     path = folder / "provenance.json"
-    entries = (read_json(path) or {"stages": []})["stages"]
-    entry = {"stage": stage, "command": command(), "environment": environment(device)} | details
-    write_json(path, {"stages": [*entries, entry]})
+    write_json(path, {"stages": [*(read_json(path) or {"stages": []})["stages"], stage]})

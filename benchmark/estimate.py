@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 
@@ -14,8 +13,8 @@ from zoo.training import Training
 TIMED_STEPS = 3
 
 
-def seconds_of_training(cells: Sequence[Cell], data: Dataset) -> list[float]:
-    """Estimated seconds to train each cell from nothing; cells that differ in labels alone are timed once.
+def seconds_of_epochs(cells: Sequence[Cell], data: Dataset) -> list[float]:
+    """Estimated seconds that one epoch of each cell takes; cells of equal work are timed once.
 
     On a CPU one seed is timed and counted once a seed: there the time is proportional. Evaluation is left out.
     """
@@ -23,13 +22,11 @@ def seconds_of_training(cells: Sequence[Cell], data: Dataset) -> list[float]:
     estimates = []
     for cell in cells:
         seeds = cell.seeds if data.images.is_cuda else cell.seeds[:1]
-        config = replace(cell.training, labels=cell.training.labelled_batch)
-        key = (cell.model.name, config.labelled_batch, config.unlabelled_batch, len(seeds))
-        training = Training(config, create(cell.model, seeds), seeds, data)
-        steps = training.steps * cell.training.epochs * len(cell.seeds) / len(seeds)
-        if key not in known:
-            known[key] = timed(training)
-        estimates.append(known[key] * steps)
+        work = (cell.model.name, cell.training.labelled_batch, cell.training.unlabelled_batch, len(seeds))
+        if work not in known:
+            known[work] = timed(Training(cell.training, create(cell.model, seeds), seeds, data))
+        steps = len(data.images) // cell.training.unlabelled_batch
+        estimates.append(known[work] * steps * len(cell.seeds) / len(seeds))
     return estimates
 
 

@@ -22,7 +22,7 @@ class Row:
     cell: Cell
     state: str
     epoch: int = 0
-    error: float = math.nan
+    errors: Sequence[float] = ()
     first_epoch: int | None = None  # epochs done when this process saw the cell first
     since: float = 0.0
 
@@ -59,15 +59,15 @@ class Progress:
         row.state, row.since = state, time.monotonic()
         self.say(f"{cell.name}: {state}")
 
-    def epoch(self, cell: Cell, epoch: int, error: float) -> None:
-        """An epoch of a cell is done; error is the mean over seeds, NaN where it was not measured."""
+    def epoch(self, cell: Cell, epoch: int, errors: Sequence[float]) -> None:
+        """An epoch of a cell is done; each seed's test error, NaN where it diverged, empty where not measured."""
         row = self.rows[cell.name]
         if row.first_epoch is None:
             row.first_epoch, row.since = epoch, time.monotonic()
         row.epoch = epoch
-        row.error = row.error if math.isnan(error) else error
+        row.errors = errors or row.errors
         left = f", {row.left()} left" if row.left() else ""
-        self.say(f"{cell.name}: epoch {epoch} of {cell.training.epochs}, {percent(row.error)} error{left}")
+        self.say(f"{cell.name}: epoch {epoch} of {cell.training.epochs}, test error {percent(row.errors)}{left}")
 
     def say(self, line: str) -> None:
         """A plain line where there is no live table."""
@@ -80,13 +80,16 @@ class Progress:
         for name, row in self.rows.items():
             epoch = f"{row.epoch}/{row.cell.training.epochs}" if row.epoch else ""
             seeds = str(len(row.cell.seeds))
-            table.add_row(name, seeds, row.state, epoch, percent(row.error) if row.epoch else "", row.left())
+            table.add_row(name, seeds, row.state, epoch, percent(row.errors), row.left())
         return table
 
 
-def percent(error: float) -> str:
-    """An error as it is printed everywhere: in %, two decimals."""
-    return "not yet measured" if math.isnan(error) else f"{100 * error:.2f} %"
+def percent(errors: Sequence[float]) -> str:
+    """The mean over seeds in %, two decimals; diverged seeds are counted apart."""
+    finite = [error for error in errors if not math.isnan(error)]
+    mean = f"{100 * sum(finite) / len(finite):.2f} %" if finite else "" if errors else "not yet measured"
+    diverged = f"({len(errors) - len(finite)} diverged)" if len(finite) < len(errors) else ""
+    return " ".join(filter(None, (mean, diverged)))
 
 
 def clock(seconds: float) -> str:

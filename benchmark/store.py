@@ -29,21 +29,27 @@ RECORDS = {
     "subset": "str",
 }
 HISTORY = {"seed": "int64", "epoch": "int64", "measure": "str", "value": "float64"}
+ROOMS = ("benchmark", "zoo", "attacks", "reports")
 PACKAGES = ("torch", "numpy", "cleverhans", "foolbox", "pandas", "matplotlib", "scikit-learn", "safetensors")
 
 
 def read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     """A CSV with exactly these columns, empty if there is no file. Raises BadInput for an unreadable one."""
-    text = [name for name, kind in columns.items() if kind == "str"]
     if not path.is_file():
         return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
     try:
+        content = path.read_text()
+        if not content.endswith("\n"):
+            raise ValueError("the last line is cut off")
         frame = pd.read_csv(
-            path, keep_default_na=False, na_values={"eps": [""], "value": ["nan"]}, dtype=dict.fromkeys(text, "str")
+            io.StringIO(content),
+            keep_default_na=False,
+            na_values={"eps": [""], "value": ["nan"]},
+            dtype=dict(columns),
         )
         if list(frame.columns) != list(columns):
             raise ValueError(f"expected columns {', '.join(columns)}, got {', '.join(frame.columns)}")
-        return frame.astype(dict(columns))
+        return frame
     except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
         raise BadInput(
             f"{path} is not readable ({str(error).splitlines()[0]}): restore it, or delete the cell"
@@ -78,6 +84,8 @@ def read_json(path: Path) -> dict[str, Any] | None:
         return None
     try:
         value: dict[str, Any] = json.loads(path.read_text())
+        if not isinstance(value, dict):
+            raise ValueError("expected an object")
     except (ValueError, OSError) as error:
         raise BadInput(f"{path} is not readable ({error}): restore it, or delete the cell") from error
     return value
@@ -88,7 +96,7 @@ def environment(device: torch.device) -> dict[str, Any]:
     """Where a result comes from: code, versions, machine. Asked once, when the process starts to work."""
     return {
         "commit": git("rev-parse", "HEAD") or "unknown",
-        "clean_tree": git("status", "--porcelain", "--untracked-files=no") == "",
+        "clean_tree": not git("status", "--porcelain", "--", *ROOMS),
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
@@ -102,9 +110,11 @@ def command() -> str:
 
 
 def git(*arguments: str) -> str | None:
-    """Standard output of a git command in this project's checkout; None where there is none."""
+    """Standard output of a git command in this project's own checkout; None where there is none."""
+    folder = Path(__file__).parents[1]
+    if not (folder / ".git").exists():  # of an enclosing project, git would tell as well
+        return None
     try:
-        folder = Path(__file__).parent
         done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -5,17 +5,30 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from attacks import NORMS
 from zoo.config import MODELS, STRICT, Hyperparameters, ModelConfig, TrainingConfig, appendix_a
-from zoo.data import DATASETS, PIXELS
+from zoo.data import CLASSES, DATASETS, PIXELS
 from zoo.errors import BadInput, unknown
 
 T = TypeVar("T")
+
+
+def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Refuse a value that is there twice."""
+    if twice := [value for value in values if values.count(value) > 1]:
+        raise BadInput(f"{twice[0]!r} is there twice")
+    return values
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy's generators take
+Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(distinct)]
+NOT_OF_MODEL = {"name", "widths", "hyperparameters"}
+NOT_OF_TRAINING = {"dataset", "labels", "labelled_batch"}
 BUILT_IN = ("smoke", "quick", "standard", "full", "released", "smoothness")
 
 
@@ -23,7 +36,7 @@ BUILT_IN = ("smoke", "quick", "standard", "full", "released", "smoothness")
 class LabelPlan:
     """What differs between label counts."""
 
-    seeds: tuple[int, ...] = Field(min_length=1)
+    seeds: Seeds
     labelled_batch: int = Field(gt=0)
     unlabelled_batch: int | None = Field(default=None, gt=0)  # else the one of [training]
 
@@ -33,7 +46,7 @@ class AttackConfig:
     """The attacks that every checkpoint undergoes: the fast gradient method, no clipping, predicted labels."""
 
     norms: tuple[str, ...] = Field(min_length=1)
-    eps: tuple[float, ...] = Field(min_length=1)
+    eps: tuple[Annotated[float, Field(ge=0)], ...] = Field(min_length=1)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -45,7 +58,7 @@ class Suite:
     widths: tuple[int, ...]  # of the layers above the input
     training: dict[str, Any]
     attack: AttackConfig
-    models: tuple[str, ...] = Field(min_length=1)
+    models: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(distinct)]
     labels: dict[int, LabelPlan] = Field(min_length=1)
     model: dict[str, Any] = Field(default_factory=dict)
     hyperparameters: dict[str, Hyperparameters] = Field(default_factory=dict)  # by model, else Appendix A
@@ -93,14 +106,27 @@ def plan(
     seeds: Sequence[int] = (),
 ) -> list[Cell]:
     """The cells of a suite in a fixed order, restricted to what is named. Raises BadInput as `load_suite`."""
-    for name in (*suite.models, *models, *suite.hyperparameters):
+    for kind, names, known in (
+        ("model", (*suite.models, *suite.hyperparameters), MODELS),
+        ("norm", suite.attack.norms, NORMS),
+        ("data set", (suite.dataset,), DATASETS),
+    ):
+        for name in names:
+            if name not in known:
+                raise BadInput(f"{source}: {unknown(kind, name, known)}")
+    for name in models:
         if name not in MODELS:
             raise unknown("model", name, MODELS)
-    for norm in suite.attack.norms:
-        if norm not in NORMS:
-            raise unknown("norm", norm, NORMS)
-    if suite.dataset not in DATASETS:
-        raise unknown("data set", suite.dataset, DATASETS)
+    if seeds:
+        seeds = validated(LabelPlan, {"seeds": tuple(seeds), "labelled_batch": 1}, "--seeds").seeds
+    if suite.widths[-1:] != (CLASSES,):
+        raise BadInput(f"{source}: widths: expected the last one to be the {CLASSES} classes, got {list(suite.widths)}")
+    for count in suite.labels:
+        if count <= 0 or count % CLASSES:
+            raise BadInput(f"{source}: labels.{count}: expected a positive multiple of the {CLASSES} classes")
+    for table, resolved_here in (("model", NOT_OF_MODEL), ("training", NOT_OF_TRAINING)):
+        for key in sorted(resolved_here & getattr(suite, table).keys()):
+            raise BadInput(f"{source} [{table}]: unknown key {key!r}; it belongs elsewhere in the suite")
     for count in labels:
         if count not in suite.labels:
             raise BadInput(f"--labels {count}: {source} has {', '.join(map(str, suite.labels))}")
@@ -144,7 +170,7 @@ def validated(kind: type[T], values: Mapping[str, Any], source: str) -> T:
     try:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = min(error.errors(), key=lambda each: each["type"] != "unexpected_keyword_argument")
         where = ".".join(str(part) for part in first["loc"])
         if first["type"] == "unexpected_keyword_argument":
             groups = (kind, LabelPlan, AttackConfig, Hyperparameters)
@@ -153,6 +179,8 @@ def validated(kind: type[T], values: Mapping[str, Any], source: str) -> T:
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise BadInput(f"{source}: unknown key {where!r}{hint}") from None
         if isinstance(cause := first.get("ctx", {}).get("error"), BadInput):
-            raise BadInput(f"{source}: {cause}") from None
+            raise BadInput(f"{source}: {where}: {cause}" if where else f"{source}: {cause}") from None
+        if first["type"] == "missing":
+            raise BadInput(f"{source}: {where} is required and missing") from None
         reason = first["msg"][0].lower() + first["msg"][1:]
         raise BadInput(f"{source}: {where}: {reason}, got {first['input']!r}") from None

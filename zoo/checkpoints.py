@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from zoo.config import ModelConfig
+from zoo.config import ModelConfig, plain
 from zoo.errors import BadInput, unknown
 from zoo.models import Classifier, create
 
@@ -22,8 +21,12 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that whoever looks sees the old one or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
@@ -38,7 +41,10 @@ def read_tensors(path: Path, device: str | torch.device = "cpu") -> tuple[dict[s
         with safe_open(path, "pt", device=str(device)) as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        return tensors, json.loads(metadata["card"])
+        card = json.loads(metadata["card"])
+        if not isinstance(card, dict):
+            raise KeyError("card")
+        return tensors, card
     except FileNotFoundError:
         raise BadInput(f"{path} is missing") from None
     except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
@@ -52,7 +58,7 @@ def of_seed(state: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
 
 def save_seed(path: Path, model: Classifier, index: int, card: Mapping[str, Any]) -> None:
     """Write one seed of a trained model as a plain single-seed checkpoint."""
-    write_tensors(path, of_seed(model.state_dict(), index), {"model": asdict(model.config), **card})
+    write_tensors(path, of_seed(model.state_dict(), index), {"model": plain(model.config), **card})
 
 
 def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> Classifier:
@@ -63,7 +69,7 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> Classifie
         model = create(config).to(device)
         model.load_state_dict(tensors)
     except (KeyError, ValidationError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = " ".join(str(error).split())[:300]
         raise BadInput(f"{path} does not hold the model its card describes ({reason})") from error
     model.card = card
     return model.eval().requires_grad_(False)

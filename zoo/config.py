@@ -3,15 +3,17 @@
 import hashlib
 import json
 import tomllib
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import resources
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, TypeAdapter, model_validator
 from pydantic.dataclasses import dataclass
 
 from zoo.errors import BadInput, unknown
 
+Count = Annotated[int, Field(ge=0)]
 STRICT = ConfigDict(extra="forbid", strict=False, allow_inf_nan=False)
 MODELS = ("supervised", "vat", "ladder", "lvac", "lvac-lw", "lvan", "lvan-lw")
 LADDERS = ("ladder", "lvac", "lvac-lw", "lvan", "lvan-lw")
@@ -36,7 +38,7 @@ class ModelConfig:
     hyperparameters: Hyperparameters = Hyperparameters()
     corruption_sd: float = Field(default=0.3, ge=0)  # Gaussian noise of the ladder's corrupted path, every layer
     hidden_sd: float = Field(default=0.5, ge=0)  # Gaussian noise on hidden layers: VAT's passes, and passes that find r
-    power_iterations: int = Field(default=3, ge=0)  # K; 0 is a random perturbation
+    power_iterations: Count | tuple[Count, ...] = 3  # K, for all layers or for 0, 1, ...; 0: a random perturbation
     norm: Literal["L2", "Linf"] = "L2"  # what bounds the perturbation
     xi: float | None = Field(default=None, gt=0)  # None: exact Hessian products; else finite differences, fresh noise
     perturbed: Literal["unlabelled", "all"] = "unlabelled"  # which examples of a batch
@@ -56,6 +58,8 @@ class ModelConfig:
             if (count > 0) != (self.name in models):
                 word = "are needed" if count == 0 else "have no meaning"
                 raise BadInput(f"hyperparameters.{field} {word} for model {self.name!r}")
+        if self.power_iterations == ():
+            raise BadInput("power_iterations: expected a number, or one for each layer")
         if min(given.denoising_weights + given.eps, default=0) < 0:
             raise BadInput(f"hyperparameters of {self.name!r}: expected values >= 0")
         if given.eps and (len(given.eps) > 1) != (self.name in LAYER_WISE):
@@ -70,6 +74,11 @@ class ModelConfig:
     def denoising_weights(self) -> list[float]:
         """lambda(l) for l = 0..L."""
         return spread(self.hyperparameters.denoising_weights, len(self.widths))
+
+    def iterations(self, layer: int) -> int:
+        """K of a layer."""
+        given = self.power_iterations
+        return given if isinstance(given, int) else given[min(layer, len(given) - 1)]
 
     def eps(self) -> dict[int, float]:
         """eps(l) of each perturbed layer: the input, or with `-lw` every layer below the logits."""
@@ -91,6 +100,7 @@ class TrainingConfig:
     evaluate_every: int = Field(default=1, gt=0)  # epochs between measurements of the test error
     smoothness_every: int = Field(default=1, gt=0)  # epochs between measurements of the virtual adversarial cost
     smoothness_eps: float = Field(default=5.0, gt=0)  # its radius (L2): VAL paper, Figure 3
+    smoothness_iterations: int = Field(default=1, gt=0)  # its power iterations, whatever the model was trained with
     smoothness_images: int = Field(default=1000, gt=0)  # the first so many test images
 
     @model_validator(mode="after")
@@ -123,7 +133,23 @@ def appendix_a(model: str, labels: int) -> Hyperparameters | None:
     return None if values is None else Hyperparameters(**values)
 
 
+def plain(config: Any) -> dict[str, Any]:
+    """A configuration as plain JSON values."""
+    values: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    return values
+
+
 def fingerprint(*configs: Any) -> str:
     """SHA-256 (16 hex digits) of configurations' canonical JSON."""
-    text = json.dumps([asdict(config) for config in configs], sort_keys=True)
+    text = json.dumps([plain(config) for config in configs], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def difference(stored: Mapping[str, Any], config: Any) -> str | None:
+    """The first field in which a configuration differs from one stored earlier: "epochs was 10 and is 40".
+
+    A field that was not stored came later: its default stands for what was done before. Raises ValueError where
+    `stored` is no configuration.
+    """
+    was, now = plain(TypeAdapter(type(config)).validate_python(stored)), plain(config)
+    return next((f"{name} was {was[name]!r} and is {now[name]!r}" for name in now if was[name] != now[name]), None)

@@ -41,6 +41,7 @@ CHECKSUMS = {
 }
 TORCHVISION = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}
 DATASETS = ("digits", *CHECKSUMS)
+CLASSES = 10
 PIXELS = {"digits": 64} | dict.fromkeys(CHECKSUMS, 784)
 
 
@@ -89,7 +90,7 @@ def load_dataset(name: str, root: str | Path | None = None) -> Dataset:
         torch.from_numpy(labels.astype(np.int64)),
         scale(test_images),
         torch.from_numpy(test_labels.astype(np.int64)),
-        classes=10,
+        classes=CLASSES,
         checksums=dict(zip(FILES, CHECKSUMS[name], strict=True)),
     )
 
@@ -101,11 +102,11 @@ def cache() -> Path:
 
 def download(name: str) -> None:
     """Fetch a data set's files into the cache with torchvision."""
-    from torchvision import datasets  # only here: it fails to import beside a torch of another build
-
     try:
+        from torchvision import datasets  # only here: it fails to import beside a torch of another build
+
         getattr(datasets, TORCHVISION[name])(str(cache()), download=True)
-    except (OSError, RuntimeError) as error:
+    except (ImportError, OSError, RuntimeError) as error:
         raise BadInput(
             f"{name} could not be downloaded ({error}): give the folder that holds it with --data"
         ) from error
@@ -143,7 +144,7 @@ def digits() -> Dataset:
     images = torch.from_numpy((pixels[order] / 16).astype(np.float32))
     labels = torch.from_numpy(targets[order].astype(np.int64))
     checksum = hashlib.sha256(images.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()
-    return Dataset("digits", images[:1297], labels[:1297], images[1297:], labels[1297:], 10, {"digits": checksum})
+    return Dataset("digits", images[:1297], labels[:1297], images[1297:], labels[1297:], CLASSES, {"digits": checksum})
 
 
 def labelled_subset(labels: Tensor, count: int, classes: int, seed: int) -> Tensor:

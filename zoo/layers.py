@@ -137,12 +137,14 @@ class Encoder(nn.Module):
         gains = [b * a for b, a in zip([*slopes, self.scale], [torch.ones(()), *inverse_sds], strict=True)]
         weights = list(self.weight)[start:]
 
+        @torch.no_grad()
         def jvp(d: Tensor) -> Tensor:
             d = d if start == 0 else d * gains[0]
             for weight, gain in zip(weights, gains[1:], strict=True):
                 d = (d @ weight) * gain
             return d
 
+        @torch.no_grad()
         def vjp(v: Tensor) -> Tensor:
             v = v * gains[-1]
             for weight, gain in zip(reversed(weights), reversed(gains[:-1]), strict=True):

@@ -20,7 +20,7 @@ from zoo.perturbation import curvature, finite_difference, kl_divergence, power_
 from zoo.randomness import stream
 
 Noise = Mapping[str, Tensor]
-LayerNoise = list[Tensor | None]  # by layer 0..L
+LayerNoise = Sequence[Tensor | None]  # by layer 0..L
 Sizes = Mapping[str, int]  # examples a group, of the groups "labelled" and "unlabelled" (they are normalised apart)
 Shapes = dict[str, tuple[int, int]]
 
@@ -76,10 +76,10 @@ class Classifier(nn.Module):
         return result
 
     @torch.no_grad()
-    def smoothness(self, x: Tensor, direction: Tensor, eps: float) -> Tensor:
+    def smoothness(self, x: Tensor, direction: Tensor, eps: float, iterations: int) -> Tensor:
         """The virtual adversarial cost at test time, mean over x (..., N, inputs): VAL paper eq. 5 and Figure 3."""
         rest = self.encoder.linearise(x, statistics=self.encoder.running_statistics())
-        r = scale_to(power_iteration(curvature(rest), direction, max(self.config.power_iterations, 1)), eps, "L2")
+        r = scale_to(power_iteration(curvature(rest), direction, iterations), eps, "L2")
         return kl_divergence(rest.logits, self.at_test(x + r))
 
     def noise_shapes(self, sizes: Sizes) -> Shapes:
@@ -157,7 +157,7 @@ class VirtualAdversarial(Classifier):
     def noise_shapes(self, sizes: Sizes) -> Shapes:
         """And a start direction for each perturbed layer, hidden noise for the passes that find a perturbation."""
         shapes = super().noise_shapes(sizes)
-        passes = 1 if self.config.xi is None else self.config.power_iterations + 1
+        passes = 1 if self.config.xi is None else 1 + max(map(self.config.iterations, self.config.eps()))
         for group in self.groups():
             for layer in self.config.eps():
                 shapes[f"{group}/direction/{layer}"] = (sizes[group], self.config.widths[layer])
@@ -172,7 +172,7 @@ class VirtualAdversarial(Classifier):
         Exact: one pass with its noise and the batch statistics of z held fixed, so examples are independent. With
         xi: every pass has its own noise and statistics, as in the released runs.
         """
-        config = self.config
+        config, iterations = self.config, self.config.iterations(layer)
 
         def rest(k: int, z: Tensor) -> Tensor:
             return self.encode(z, start=layer, noise=self.hidden_noise(noise, f"{group}/find/{k}")).logits
@@ -181,21 +181,25 @@ class VirtualAdversarial(Classifier):
             found = self.hidden_noise(noise, f"{group}/find/0")
             product = curvature(self.encoder.linearise(z, start=layer, noise=found))
         else:
-            passes = [partial(rest, k) for k in range(1, config.power_iterations + 1)]
+            passes = [partial(rest, k) for k in range(1, iterations + 1)]
             product = finite_difference(rest(0, z), passes, z, config.xi)
-        direction = power_iteration(product, noise[f"{group}/direction/{layer}"], config.power_iterations)
+        direction = power_iteration(product, noise[f"{group}/direction/{layer}"], iterations)
         return scale_to(direction, config.eps()[layer], config.norm)
 
-    def cost(
-        self, layer: int, z: Tensor, logits: Tensor, extra: Sequence[Tensor | None], noise: Noise, group: str
-    ) -> Tensor:
-        """KL(p(z~(l)) || p(z~(l) + r)) summed over examples, shape (...): VAL paper eq. 5 and 6.
+    def cost(self, layer: int, passes: Mapping[str, tuple[Pass, LayerNoise]], noise: Noise) -> Tensor:
+        """KL(p(z~(l)) || p(z~(l) + r)), mean over the examples of all groups, shape (...): VAL paper eq. 5 and 6.
 
-        `logits` are those of the pass from z~(l) with noise `extra`. They and r are constants.
+        `passes` are each group's own from layer 0, with the noise they had: the perturbed pass has the same. Their
+        logits and r are constants; statistics are the perturbed batch's own.
         """
-        r = self.perturbation(layer, z, noise, group)
-        perturbed = self.encode(z + r, start=layer, noise=extra).logits
-        return kl_divergence(logits.detach(), perturbed) * z.shape[-2]
+        total, examples = torch.zeros(()), 0
+        for group, (path, extra) in passes.items():
+            z = path.z[layer]
+            r = self.perturbation(layer, z, noise, group)
+            perturbed = self.encode(z + r, start=layer, noise=extra).logits
+            total = total + kl_divergence(path.logits.detach(), perturbed) * z.shape[-2]
+            examples += z.shape[-2]
+        return total / examples
 
 
 class VAT(VirtualAdversarial):
@@ -206,31 +210,22 @@ class VAT(VirtualAdversarial):
         return super().noise_shapes(sizes) | self.hidden_shapes("unlabelled", sizes["unlabelled"])
 
     def losses(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
-        """The cost is a mean over all perturbed examples."""
-        terms, costs, examples = super().losses(batch, noise), [], 0
-        for group in self.groups():
-            x, extra = batch[group], self.hidden_noise(noise, group)
-            with torch.no_grad():
-                logits = self.encode(x, noise=extra).logits
-            costs.append(self.cost(0, x, logits, extra, noise, group))
-            examples += x.shape[-2]
-        return terms | {"virtual_adversarial_0": torch.stack(costs).sum(0) / examples}
+        """The unperturbed pass is a constant: gradients reach the labelled pass and the perturbed one."""
+        passes = {}
+        with torch.no_grad():
+            for group in self.groups():
+                extra = self.hidden_noise(noise, group)
+                passes[group] = self.encode(batch[group], noise=extra), extra
+        return super().losses(batch, noise) | {"virtual_adversarial_0": self.cost(0, passes, noise)}
 
 
 class LVAC(VirtualAdversarial, Ladder):
     """Ladder with virtual adversarial costs at the layers that eps names (VAL paper eq. 6 with alpha = 1)."""
 
     def smoothing(self, corrupted: Mapping[str, Pass], noise: Noise) -> dict[str, Tensor]:
-        """A cost a layer, mean over all perturbed examples; the perturbed pass has the corrupted path's noise."""
-        terms = {}
-        for layer in self.config.eps():
-            costs, examples = [], 0
-            for group in self.groups():
-                path, extra = corrupted[group], self.corruption(noise, group)
-                costs.append(self.cost(layer, path.z[layer], path.logits, extra, noise, group))
-                examples += path.logits.shape[-2]
-            terms[f"virtual_adversarial_{layer}"] = torch.stack(costs).sum(0) / examples
-        return terms
+        """A cost a layer; the perturbed pass has the corrupted path's noise."""
+        passes = {group: (corrupted[group], self.corruption(noise, group)) for group in self.groups()}
+        return {f"virtual_adversarial_{layer}": self.cost(layer, passes, noise) for layer in self.config.eps()}
 
 
 class LVAN(VirtualAdversarial, Ladder):

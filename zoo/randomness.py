@@ -12,7 +12,7 @@ import torch
 def stream(seed: int, purpose: str, epoch: int = 0, device: str | torch.device = "cpu") -> torch.Generator:
     """A generator for one purpose of one seed in one epoch."""
     digest = hashlib.sha256(f"{seed}/{purpose}/{epoch}".encode()).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest[:4], "little"))
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:7], "little"))
 
 
 def permutations(seed: int, purpose: str, epoch: int, items: int, length: int) -> torch.Tensor:

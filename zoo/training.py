@@ -4,18 +4,22 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from zoo.checkpoints import read_tensors, write_tensors
-from zoo.config import ModelConfig, TrainingConfig, fingerprint
+from zoo.config import ModelConfig, TrainingConfig, difference, plain
 from zoo.data import Dataset, labelled_subset
+from zoo.errors import BadInput
 from zoo.models import Batch, Classifier, Shapes, create
 from zoo.randomness import permutations, stream
 
 Row = tuple[int, int, str, float]
 """seed, epoch (epochs done), measure, value."""
+PROGRESS = ("seeds", "epoch", "history", "seconds", "sittings")
+"""What a state's card holds of a training."""
 
 
 @dataclass
@@ -28,6 +32,8 @@ class Training:
     data: Dataset
     epoch: int = 0
     history: list[Row] = field(default_factory=list)
+    seconds: float = 0.0  # spent in epochs and their evaluation, over all sittings
+    sittings: list[dict[str, Any]] = field(default_factory=list)  # who trained from which epoch on; kept, not read
 
     def __post_init__(self) -> None:
         self.device = self.data.images.device
@@ -84,25 +90,17 @@ class Training:
             x = self.data.test_images[: config.smoothness_images]
             generators = [stream(seed, "smoothness", 0, self.device) for seed in self.seeds]
             direction = draw(generators, {"direction": (len(x), x.shape[1])})["direction"]
-            self.record({"smoothness": self.model.smoothness(x, direction, config.smoothness_eps)})
+            self.record(
+                {"smoothness": self.model.smoothness(x, direction, config.smoothness_eps, config.smoothness_iterations)}
+            )
 
     def save(self, path: Path) -> None:
         """Write all that a resumed training needs."""
         tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"adam/{index}/{name}": value for name, value in state.items()}
-        card = {
-            "fingerprint": self.fingerprint,
-            "seeds": list(self.seeds),
-            "epoch": self.epoch,
-            "history": self.history,
-        }
-        write_tensors(path, tensors, card)
-
-    @property
-    def fingerprint(self) -> str:
-        """Of both configurations."""
-        return fingerprint(self.model.config, self.config)
+        card = {name: getattr(self, name) for name in PROGRESS}
+        write_tensors(path, tensors, card | {"model": plain(self.model.config), "training": plain(self.config)})
 
     @classmethod
     def resume(cls, path: Path, model: ModelConfig, config: TrainingConfig, data: Dataset) -> "Training | None":
@@ -110,19 +108,22 @@ class Training:
         if not path.is_file():
             return None
         tensors, card = read_tensors(path)
-        if card["fingerprint"] != fingerprint(model, config):
+        if not card.keys() >= {"model", "training", *PROGRESS}:
+            raise BadInput(f"{path} is not the state of a training: delete it to train anew")
+        if difference(card["model"], model) or difference(card["training"], config):
             return None
-        history = [(seed, epoch, name, value) for seed, epoch, name, value in card["history"]]
-        training = cls(config, create(model, card["seeds"]), card["seeds"], data, card["epoch"], history)
-        training.model.load_state_dict(
-            {name[6:]: value for name, value in tensors.items() if name.startswith("model/")}
-        )
+        progress = {name: card[name] for name in PROGRESS} | {"history": [tuple(row) for row in card["history"]]}
+        training = cls(config, create(model, card["seeds"]), data=data, **progress)
+        weights = {name.removeprefix("model/"): value for name, value in tensors.items() if name.startswith("model/")}
         whole = training.optimizer.state_dict()
-        for name, value in tensors.items():
-            if name.startswith("adam/"):
-                _, index, key = name.split("/")
-                whole["state"].setdefault(int(index), {})[key] = value
-        training.optimizer.load_state_dict(whole)
+        for name in tensors.keys() - {f"model/{each}" for each in weights}:
+            _, index, key = name.split("/")
+            whole["state"].setdefault(int(index), {})[key] = tensors[name]
+        try:
+            training.model.load_state_dict(weights)
+            training.optimizer.load_state_dict(whole)
+        except (RuntimeError, ValueError) as error:
+            raise BadInput(f"{path} was written by another version: delete it to train anew ({error})") from error
         return training
 
 
@@ -155,20 +156,25 @@ def train(
     *,
     state: Path | None = None,
     save_every_s: float = 60.0,
+    sitting: Mapping[str, Any] | None = None,
     progress: Callable[[Training], None] = lambda training: None,
 ) -> Training:
     """Train all seeds to the last epoch, from `state` if it holds an interrupted training of this configuration.
 
-    The state is saved whenever `save_every_s` have passed; `progress` is called after every epoch.
+    The state is saved whenever `save_every_s` have passed; `progress` is called after every epoch. `sitting` is
+    added to the training's list of those who trained it, with the epoch from which it did.
     """
     torch.set_flush_denormal(True)  # denormals make late steps 10 to 25 times slower on a CPU
     training = Training.resume(state, model, config, data) if state else None
     if training is None or list(training.seeds) != list(seeds):
         training = Training(config, create(model, seeds), seeds, data)
+    training.sittings.append({"from_epoch": training.epoch, **(sitting or {})})
     saved = time.monotonic()
     while training.epoch < config.epochs:
+        started = time.monotonic()
         training.run_epoch()
         training.evaluate()
+        training.seconds += time.monotonic() - started
         if state and training.epoch < config.epochs and time.monotonic() - saved >= save_every_s:
             training.save(state)
             saved = time.monotonic()

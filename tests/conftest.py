@@ -1,0 +1,18 @@
+"""What several test files need."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from zoo import data
+
+
+@pytest.fixture(scope="session")
+def mnist():
+    """The real MNIST, or a skip that says what is missing; on CI a missing MNIST is a failure."""
+    folder = Path(os.environ.get("BENCHMARK_DATA") or data.cache()) / "MNIST" / "raw"
+    missing = [file for file in data.FILES if not (folder / file).is_file()]
+    if missing and not os.environ.get("CI"):
+        pytest.skip(f"{folder} lacks {missing[0]}: set BENCHMARK_DATA")
+    return data.load_dataset("mnist")

@@ -1,0 +1,228 @@
+"""Checkpoints: what is saved is what is loaded, nothing is pickled, and unsound files get one line."""
+
+import json
+import struct
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import zoo
+from zoo.checkpoints import load_checkpoint, read_tensors, save_seed, write_tensors, write_whole
+from zoo.config import LADDERS, LAYER_WISE, MODELS, VIRTUAL_ADVERSARIAL, Hyperparameters, ModelConfig
+from zoo.models import create
+
+WIDTHS = (64, 12, 9, 10)
+SEEDS = (3, 5)
+
+
+def config_of(name):
+    """A small model by name."""
+    hyperparameters = Hyperparameters(
+        denoising_weights=(1000.0, 10.0, 0.1) if name in LADDERS else (),
+        eps=() if name not in VIRTUAL_ADVERSARIAL else (0.5, 0.1) if name in LAYER_WISE else (0.5,),
+    )
+    return ModelConfig(name, WIDTHS, hyperparameters, statistics="labelled" if name == "supervised" else "unlabelled")
+
+
+def build(name="lvan-lw"):
+    """A model of two seeds, every parameter and running statistic its own random number."""
+    model = create(config_of(name), SEEDS)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            noise = torch.randn(tensor.shape, generator=generator)
+            tensor += noise.abs() if "variance" in name else noise
+    return model
+
+
+def images(count=6):
+    """Uniform pixels, (count, 64)."""
+    return torch.rand(count, WIDTHS[0], generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run folder with one cell, lvan-lw at 50 labels, and both its seeds."""
+    model = build()
+    for index, seed in enumerate(SEEDS):
+        save_seed(tmp_path / f"cells/lvan-lw-50/seed-{seed}.safetensors", model, index, {"seed": seed})
+    return tmp_path
+
+
+def refusal(call):
+    """The one line of the BadInput that `call` ends in."""
+    with pytest.raises(zoo.BadInput) as error:
+        call()
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+# ------------------------------------------------------------------------------------------------ round trip
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_each_seed_comes_back_as_it_was(tmp_path, name):
+    model = build(name)
+    wanted = model(images()).detach()
+    assert (wanted[0] - wanted[1]).abs().min() > 1e-3
+    for index, seed in enumerate(SEEDS):
+        path = tmp_path / f"seed-{seed}.safetensors"
+        save_seed(path, model, index, {"seed": seed})
+        loaded = load_checkpoint(path)
+        assert type(loaded) is type(model)
+        torch.testing.assert_close(loaded(images()), wanted[index], rtol=1e-5, atol=1e-5)
+        for key, tensor in loaded.state_dict().items():
+            assert torch.equal(tensor, model.state_dict()[key][index])
+
+
+def test_a_loaded_model_is_ready_to_be_attacked(run):
+    model = zoo.load(run, "lvan-lw", labels=50, seed=3)
+    assert not any(module.training for module in model.modules())
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    x = images().requires_grad_()
+    (gradient,) = torch.autograd.grad(model(x).sum(), x)
+    assert gradient.isfinite().all()
+    assert gradient.abs().max() > 0
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    model(x)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
+
+
+def test_shapes_that_a_classifier_takes(run):
+    model = zoo.load(str(run), "lvan-lw", labels=50, seed=5)
+    flat = model(images())
+    assert flat.shape == (6, 10)
+    assert torch.equal(model(images().view(6, 1, 8, 8)), flat)
+    for shape in [(6, 63), (6, 65), (6, 1, 8, 9), (6, 3, 8, 8)]:
+        with pytest.raises(ValueError, match=r"expected \(N, 64\) inputs or images of 64 pixels, got"):
+            model(torch.zeros(shape))
+
+
+def test_an_example_is_classified_alike_in_any_company(run):
+    model = zoo.load(run, "lvan-lw", labels=50, seed=3)
+    alone = torch.cat([model(image[None]) for image in images()])
+    torch.testing.assert_close(model(images()), alone, rtol=1e-5, atol=1e-5)
+
+
+def test_the_card_says_what_the_model_is(run):
+    for seed in SEEDS:
+        card = zoo.load(run, "lvan-lw", labels=50, seed=seed).card
+        assert card == {"model": json.loads(json.dumps(asdict(config_of("lvan-lw")))), "seed": seed}
+    assert card["model"]["widths"] == list(WIDTHS)
+    assert card["model"]["hyperparameters"] == {"denoising_weights": [1000.0, 10.0, 0.1], "eps": [0.5, 0.1]}
+
+
+def test_the_file_is_plain_safetensors(run):
+    """Read by hand: a length, a JSON header, raw little-endian numbers. Nothing that could be a pickle."""
+    content = (run / "cells/lvan-lw-50/seed-5.safetensors").read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    header, body = json.loads(content[8 : 8 + length]), content[8 + length :]
+    assert json.loads(header.pop("__metadata__")["card"])["seed"] == 5
+    state = build().state_dict()
+    assert header.keys() == state.keys()
+    assert sum(entry["data_offsets"][1] - entry["data_offsets"][0] for entry in header.values()) == len(body)
+    for name, entry in header.items():
+        first, last = entry["data_offsets"]
+        numbers = np.frombuffer(body[first:last], {"F32": "<f4", "F64": "<f8"}[entry["dtype"]])
+        assert np.array_equal(numbers.reshape(entry["shape"]), state[name][1].numpy())
+
+
+# --------------------------------------------------------------------------------------------------- refusals
+
+
+def test_a_folder_that_is_no_run(tmp_path):
+    assert str(tmp_path / "none") in refusal(lambda: zoo.load(tmp_path / "none", "lvan-lw", labels=50, seed=3))
+
+
+@pytest.mark.parametrize(("model", "labels"), [("lvanlw", 50), ("lvan-lw", 500), ("lvan_lw", 50)])
+def test_an_unknown_cell_is_told_the_nearest(run, model, labels):
+    message = refusal(lambda: zoo.load(run, model, labels=labels, seed=3))
+    assert f"'{model}-{labels}': did you mean 'lvan-lw-50'?" in message
+
+
+def test_a_missing_seed_is_told_which_there_are(run):
+    message = refusal(lambda: zoo.load(run, "lvan-lw", labels=50, seed=4))
+    assert "seed-4.safetensors is missing" in message
+    assert "3, 5" in message
+
+
+@pytest.mark.parametrize("keep", [0, 7, 100, 0.5, -1])
+def test_a_truncated_file_is_named(run, keep):
+    path = run / "cells/lvan-lw-50/seed-3.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * keep) if isinstance(keep, float) else keep])
+    assert str(path) in refusal(lambda: zoo.load(run, "lvan-lw", labels=50, seed=3))
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"card": "no JSON"}, {"card": "[]"}, {"card": "{}"}])
+def test_a_file_without_a_card_is_named(tmp_path, metadata):
+    path = tmp_path / "seed-0.safetensors"
+    save_file({"encoder.scale": torch.ones(1, 10)}, path, metadata=metadata)
+    assert str(path) in refusal(lambda: load_checkpoint(path))
+
+
+def damaged_card(change):
+    """The card of a sound model, one entry changed."""
+    return {"model": asdict(config_of("lvan-lw")) | change}
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [({"widths": (64, 12, 9, 11)}, "size mismatch"), ({"name": "nonesuch"}, "nonesuch"), ({"colour": 1}, "colour")],
+    ids=["other shapes", "unknown model", "unknown key"],
+)
+def test_a_card_of_another_model_is_refused_with_its_reason(tmp_path, change, named):
+    path = tmp_path / "seed-0.safetensors"
+    tensors = {name: tensor[0] for name, tensor in build().state_dict().items()}
+    write_tensors(path, tensors, damaged_card(change))
+    message = refusal(lambda: load_checkpoint(path))
+    assert str(path) in message
+    assert named in message
+
+
+def test_missing_and_surplus_tensors_are_refused(tmp_path):
+    path = tmp_path / "seed-0.safetensors"
+    tensors = {name: tensor[0] for name, tensor in build().state_dict().items()}
+    for wrong in ({k: v for k, v in tensors.items() if k != "encoder.scale"}, tensors | {"more": torch.ones(1)}):
+        write_tensors(path, wrong, damaged_card({}))
+        assert str(path) in refusal(lambda: load_checkpoint(path))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    path = tmp_path / "none.safetensors"
+    assert refusal(lambda: read_tensors(path)) == f"{path} is missing"
+
+
+# ------------------------------------------------------------------------------------------------ whole files
+
+
+def test_files_are_written_whole(tmp_path):
+    path = tmp_path / "new" / "folder" / "file"
+    for content in (b"one", b"", b"three" * 1000):
+        write_whole(path, content)
+        assert path.read_bytes() == content
+    assert [child.name for child in path.parent.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("failing", ["write_bytes", "replace"])
+def test_a_failed_write_leaves_the_old_file_alone(tmp_path, monkeypatch, failing):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def fail(self, content):
+        if failing == "write_bytes":
+            with self.open("wb") as file:
+                file.write(content[:2])
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Path, failing, fail)
+    with pytest.raises(OSError, match="no space left"):
+        write_whole(path, b"new content")
+    monkeypatch.undo()
+    assert path.read_bytes() == b"old"
+    assert [child.name for child in tmp_path.iterdir()] == ["file"]

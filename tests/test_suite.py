@@ -1,0 +1,319 @@
+"""Suites: the built-in ones are what the papers say, and a wrong file gets one line that says what would be right."""
+
+import pickle
+from dataclasses import fields, replace
+
+import pytest
+
+from benchmark.suite import BUILT_IN, load_suite, plan
+from zoo.config import MODELS, Hyperparameters, ModelConfig, TrainingConfig, fingerprint
+from zoo.errors import BadInput
+
+TINY = """description = "A run of a second"
+dataset = "digits"
+models = ["ladder", "vat"]
+widths = [20, 15, 10]
+[labels.50]
+seeds = [0, 1]
+labelled_batch = 50
+[model]
+power_iterations = 1
+[hyperparameters.vat]
+eps = [1.0]
+[training]
+unlabelled_batch = 200
+epochs = 2
+decay_from = 1
+smoothness_images = 100
+[attack]
+norms = ["L2", "Linf"]
+eps = [0.1]
+"""
+FIVE = (8340, 8794, 2773, 967, 2368)
+SEEDS = {50: (*FIVE, 1496, 2049, 370, 748, 7698), 100: FIVE, 1000: FIVE}
+BATCHES = {100: (100, 250), 1000: (100, 250)}
+FUSIONS = ("vat", "ladder", "lvac", "lvac-lw", "lvan", "lvan-lw")
+ENCODER = (784, 1000, 500, 250, 250, 250, 10)
+
+# Appendix A as printed: model, labels, lambda of layers 0, 1 and all above, eps of layers 0, 1 and all above.
+PUBLISHED = [
+    ("lvac", 50, (1504, 16.15, 0.0381), (0.0733,)),
+    ("lvac", 100, (1966, 14.20, 0.1563), (0.0731,)),
+    ("lvac", 1000, (3883, 12.35, 0.0539), (2.5206,)),
+    ("lvac-lw", 50, (1000, 10.0, 0.1), (1.0, 0.1, 0.001)),
+    ("lvac-lw", 100, (1966, 14.20, 0.1563), (0.0731, 0.4822, 0.001402)),
+    ("lvac-lw", 1000, (3883, 12.35, 0.0539), (2.5206, 0.0143, 0.0006002)),
+    ("lvan", 50, (1504, 16.15, 0.0381), (0.0733,)),
+    ("lvan", 100, (1966, 14.20, 0.1563), (0.0731,)),
+    ("lvan", 1000, (3883, 12.35, 0.0539), (2.5206,)),
+    ("lvan-lw", 50, (1504, 16.15, 0.0381), (0.0733, 0.3897, 0.08372)),
+    ("lvan-lw", 100, (1966, 14.20, 0.1563), (0.0731, 0.4822, 0.001402)),
+    ("lvan-lw", 1000, (3883, 12.35, 0.0539), (2.5206, 0.0143, 0.0006002)),
+    ("ladder", 50, (1504, 16.15, 0.0381), ()),
+    ("ladder", 100, (1966, 14.20, 0.1563), ()),
+    ("ladder", 1000, (3883, 12.35, 0.0539), ()),
+    ("vat", 50, (), (5.0,)),
+    ("vat", 100, (), (5.0,)),
+    ("vat", 1000, (), (2.5,)),
+]
+
+
+def write_suite(folder, *changes):
+    """The tiny suite with (old, new) pieces of text exchanged; its path as it is typed."""
+    text = TINY
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new, 1)
+    path = folder / "tiny.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def cells_of(name, **chosen):
+    """The cells of a suite."""
+    return plan(load_suite(name), name, **chosen)
+
+
+def refusal(name, **chosen):
+    """The one line that a suite is refused with."""
+    with pytest.raises(BadInput) as error:
+        cells_of(name, **chosen)
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+# -------------------------------------------------------------------------------------------------- built in
+
+
+GRIDS = {  # data set, models, seeds by labels, epochs, first epoch of decay, (labelled, unlabelled) batch by labels
+    "smoke": ("digits", MODELS, {50: (0, 1), 100: (0, 1)}, 40, 30, {50: (50, 100), 100: (100, 100)}),
+    "quick": ("mnist", MODELS, dict.fromkeys((50, 100, 1000), (0, 1)), 10, 8, BATCHES | {50: (50, 250)}),
+    "standard": ("mnist", MODELS, dict.fromkeys((50, 100, 1000), (0, 1, 2)), 40, 32, BATCHES | {50: (50, 250)}),
+    "full": ("mnist", FUSIONS, SEEDS, 250, 200, {50: (50, 100), 100: (100, 100), 1000: (100, 100)}),
+    "released": ("mnist", FUSIONS, SEEDS, 250, 200, BATCHES | {50: (50, 150)}),
+    "smoothness": ("mnist", MODELS, {50: (8340, 8794, 2773)}, 150, 100, {50: (50, 100)}),
+}
+
+
+def test_there_are_no_other_suites():
+    assert set(BUILT_IN) == GRIDS.keys()
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_built_in_suites(name):
+    dataset, models, seeds, epochs, decay_from, batches = GRIDS[name]
+    cells = cells_of(name)
+    assert {(c.model.name, c.training.labels) for c in cells} == {(m, count) for m in models for count in seeds}
+    assert len(cells) == len(models) * len(seeds)
+    for cell in cells:
+        training = cell.training
+        assert (training.dataset, training.epochs, training.decay_from) == (dataset, epochs, decay_from)
+        assert cell.seeds == seeds[training.labels]
+        assert (training.labelled_batch, training.unlabelled_batch) == batches[training.labels]
+        assert training.learning_rate == 0.002
+        assert training.smoothness_eps == 5.0
+        assert cell.attack.norms == ("L1-spread", "L1-pixel", "L2", "Linf")
+        assert 0.3 in cell.attack.eps
+        if dataset == "mnist":
+            assert cell.model.widths == ENCODER
+            assert cell.attack.eps == (0.3,)
+
+
+def test_full_trains_the_papers_120_models():
+    cells = cells_of("full")
+    assert sum(len(cell.seeds) for cell in cells) == 120
+    assert {cell.model.power_iterations for cell in cells} == {3}
+    assert {cell.model.corruption_sd for cell in cells} == {0.3}
+    assert {cell.model.hidden_sd for cell in cells} == {0.5}
+
+
+@pytest.mark.parametrize("suite", ["full", "released"])
+@pytest.mark.parametrize(("model", "labels", "weights", "eps"), PUBLISHED)
+def test_appendix_a_layer_by_layer(suite, model, labels, weights, eps):
+    (cell,) = cells_of(suite, models=[model], labels=[labels])
+    if weights:
+        first, second, above = weights
+        assert cell.model.denoising_weights() == [first, second, above, above, above, above, above]
+    else:
+        assert cell.model.hyperparameters.denoising_weights == ()
+    radii = eps if len(eps) < 2 else (eps[0], eps[1], eps[2], eps[2], eps[2], eps[2])
+    assert cell.model.eps() == dict(enumerate(radii))
+
+
+# ---------------------------------------------------------------------------------------------------- plans
+
+
+def test_a_users_suite_is_resolved(tmp_path):
+    ladder, vat = cells_of(write_suite(tmp_path))
+    assert (ladder.name, vat.name) == ("ladder-50", "vat-50")
+    assert ladder.model.widths == (64, 20, 15, 10)
+    assert ladder.model.denoising_weights() == [1504, 16.15, 0.0381, 0.0381]
+    assert vat.model.eps() == {0: 1.0}
+    assert vat.training == TrainingConfig("digits", 50, 50, 200, 2, 1, smoothness_images=100)
+    assert vat.seeds == (0, 1)
+
+
+def test_a_plan_is_restricted_to_what_is_named():
+    cells = cells_of("full", models=["lvan", "vat"], labels=[1000, 50], seeds=[7])
+    assert [cell.name for cell in cells] == ["vat-50", "lvan-50", "vat-1000", "lvan-1000"]
+    assert {cell.seeds for cell in cells} == {(7,)}
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_cells_are_picklable(name):
+    cells = cells_of(name)
+    assert pickle.loads(pickle.dumps(cells)) == cells
+
+
+MODEL = ModelConfig("lvan", (64, 20, 10), Hyperparameters((1.0, 2.0), (0.5,)))
+OTHER_MODEL = {
+    "name": "lvac",
+    "widths": (64, 21, 10),
+    "hyperparameters": Hyperparameters((1.0, 2.0), (0.6,)),
+    "corruption_sd": 0.2,
+    "hidden_sd": 0.2,
+    "power_iterations": 1,
+    "norm": "Linf",
+    "xi": 1e-6,
+    "perturbed": "all",
+    "statistics": "labelled",
+}
+TRAINING = TrainingConfig("digits", 50, 50, 200, 4, 2)
+OTHER_TRAINING = {
+    "dataset": "mnist",
+    "labels": 100,
+    "labelled_batch": 25,
+    "unlabelled_batch": 100,
+    "epochs": 5,
+    "decay_from": 3,
+    "learning_rate": 0.001,
+    "evaluate_every": 2,
+    "smoothness_every": 2,
+    "smoothness_eps": 1.0,
+    "smoothness_iterations": 2,
+    "smoothness_images": 10,
+}
+
+
+def test_the_fingerprint_changes_with_every_field():
+    assert OTHER_MODEL.keys() == {field.name for field in fields(ModelConfig)}
+    assert OTHER_TRAINING.keys() == {field.name for field in fields(TrainingConfig)}
+    found = [fingerprint(MODEL, TRAINING)]
+    found += [fingerprint(replace(MODEL, **{key: value}), TRAINING) for key, value in OTHER_MODEL.items()]
+    found += [fingerprint(MODEL, replace(TRAINING, **{key: value})) for key, value in OTHER_TRAINING.items()]
+    found += [fingerprint(replace(MODEL, hyperparameters=Hyperparameters((1.0, 2.5), (0.5,))), TRAINING)]
+    assert len(set(found)) == len(found)
+
+
+def test_the_fingerprint_does_not_change_with_seeds_or_attacks(tmp_path):
+    one = cells_of(write_suite(tmp_path))
+    changes = ("seeds = [0, 1]", "seeds = [5]"), ("eps = [0.1]", "eps = [0.1, 0.2]"), ('"L2", "Linf"', '"L2"')
+    other = cells_of(write_suite(tmp_path, *changes))
+    assert [fingerprint(c.model, c.training) for c in one] == [fingerprint(c.model, c.training) for c in other]
+    assert [cell.seeds for cell in other] == [(5,), (5,)]
+    assert other[0].attack.eps == (0.1, 0.2)
+
+
+# --------------------------------------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("quik", "did you mean 'quick'?"), ("realeased", "did you mean 'released'?"), ("xyz", "<file>.toml")],
+)
+def test_an_unknown_suite_is_told_what_there_is(name, hint):
+    message = refusal(name)
+    assert message.startswith(f"unknown suite {name!r}")
+    assert hint in message
+
+
+def test_a_missing_file_is_named(tmp_path):
+    assert str(tmp_path / "none.toml") in refusal(str(tmp_path / "none.toml"))
+
+
+BAD_SUITES = {
+    "unknown key at the top": ([("[labels.50]", "widht = 3\n[labels.50]")], "'widht'", "'widths'"),
+    "unknown key in [training]": ([("epochs", "evaluate_evry = 2\nepochs")], "'evaluate_evry'", "'evaluate_every'"),
+    "unknown key in [model]": ([("power_iterations", "power_iteration")], "[model]", "'power_iterations'"),
+    "unknown key in [labels.50]": ([("seeds", "sedes = [1]\nseeds")], "'labels.50.sedes'", "'seeds'"),
+    "unknown key in [attack]": ([("norms", "norm = 2\nnorms")], "'attack.norm'", "'norms'"),
+    "unknown hyper-parameter": ([("eps = [1.0]", "esp = [1.0]")], "'hyperparameters.vat.esp'", "'eps'"),
+    "misspelt required key at the top": ([("dataset", "data_set")], "'data_set'", "'dataset'"),
+    "misspelt required key in [training]": ([("epochs", "epoch")], "'epoch'", "'epochs'"),
+    "missing key": ([('dataset = "digits"\n', "")], "dataset", "required"),
+    "missing key in [training]": ([("epochs = 2\n", "")], "epochs", "required"),
+    "wrong type": ([("epochs = 2", 'epochs = "many"')], "epochs", "integer", "'many'"),
+    "broken whole number": ([("epochs = 2", "epochs = 2.5")], "epochs", "integer", "2.5"),
+    "seeds no list": ([("seeds = [0, 1]", "seeds = 0")], "labels.50.seeds", "got 0"),
+    "no seeds": ([("seeds = [0, 1]", "seeds = []")], "labels.50.seeds", "at least 1"),
+    "labels no number": ([("[labels.50]", "[labels.few]")], "labels.few", "integer"),
+    "unknown model": ([('"ladder"', '"laddr"')], "'laddr'", "'ladder'"),
+    "unknown norm": ([('"Linf"', '"Linff"')], "'Linff'", "'Linf'"),
+    "unknown data set": ([('"digits"', '"digit"')], "'digit'", "'digits'"),
+    "hyper-parameters of an unknown model": ([("hyperparameters.vat", "hyperparameters.vta")], "'vta'", "'vat'"),
+    "nothing published": ([("[labels.50]", "[labels.20]"), ("= 50", "= 20")], "20 labels", "[hyperparameters.ladder]"),
+    "labelled batch": ([("labelled_batch = 50", "labelled_batch = 60")], "labelled_batch = 60", "labels = 50"),
+    "decay": ([("decay_from = 1", "decay_from = 3")], "decay_from = 3", "epochs = 2"),
+    "not TOML": ([("epochs = 2", "epochs = ")], "not TOML", "line"),
+    "two eps where the input alone is perturbed": ([("eps = [1.0]", "eps = [1.0, 2.0]")], "'vat'", "one value"),
+    "eps without meaning": ([("rs.vat]\n", "rs.ladder]\ndenoising_weights = [1]\n")], "'ladder'", "have no meaning"),
+    "widths": ([("[20, 15, 10]", "[10]")], "widths", "three or more"),
+    "eps not finite": ([("eps = [0.1]", "eps = [inf]")], "attack.eps", "finite"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_SUITES)
+def test_a_wrong_suite_is_told_what_and_where(tmp_path, case):
+    changes, *said = BAD_SUITES[case]
+    path = write_suite(tmp_path, *changes)
+    message = refusal(path)
+    assert message.startswith(path)
+    for piece in said:
+        assert piece in message.removeprefix(path)
+    assert len(message.removeprefix(path)) < 160
+
+
+def test_layer_wise_eps_needs_a_value_a_layer(tmp_path):
+    message = refusal(
+        write_suite(tmp_path, ('"vat"', '"lvan-lw"'), ("rs.vat]\neps", "rs.lvan-lw]\ndenoising_weights = [1.0]\neps"))
+    )
+    assert "'lvan-lw'" in message
+    assert "two or more layers" in message
+
+
+IMPOSSIBLE = {
+    "seed below zero": ([("seeds = [0, 1]", "seeds = [-1]")], "-1"),
+    "seed beyond 32 bits": ([("seeds = [0, 1]", "seeds = [4294967296]")], "4294967296"),
+    "a seed twice": ([("seeds = [0, 1]", "seeds = [1, 1]")], "seeds"),
+    "a model twice": ([('"vat"]', '"ladder"]')], "ladder"),
+    "eps below zero": ([("eps = [0.1]", "eps = [-0.1]")], "-0.1"),
+    "[model] renames": ([("power_iterations", 'name = "ladder"\npower_iterations')], "name"),
+    "[model] has widths": ([("power_iterations", "widths = [64, 5, 10]\npower_iterations")], "widths"),
+    "[training] has labels": ([("epochs = 2", "epochs = 2\nlabels = 100")], "labels"),
+    "[training] has a data set": ([("epochs = 2", 'epochs = 2\ndataset = "mnist"')], "dataset"),
+}
+
+
+@pytest.mark.parametrize("case", IMPOSSIBLE)
+def test_what_cannot_be_trained_is_refused_before_anything_is(tmp_path, case):
+    changes, said = IMPOSSIBLE[case]
+    path = write_suite(tmp_path, *changes)
+    message = refusal(path)
+    assert message.startswith(path)
+    assert said in message.removeprefix(path)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ({"models": ["lvanlw"]}, "'lvan-lw'"),
+        ({"models": ["lvan"]}, "ladder, vat"),
+        ({"labels": [1000]}, "50"),
+        ({"seeds": [-1]}, "-1"),
+        ({"seeds": [3, 3]}, "3"),
+    ],
+)
+def test_what_is_not_in_the_suite_cannot_be_chosen(tmp_path, chosen, said):
+    path = write_suite(tmp_path)
+    assert said in refusal(path, **chosen).replace(path, "")

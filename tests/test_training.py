@@ -1,0 +1,467 @@
+"""The training loop: seeds apart, resumption to the bit, schedule, Adam, statistics and errors against NumPy."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import oracle
+import pytest
+import torch
+from scipy import stats
+
+import zoo
+from zoo.checkpoints import read_tensors
+from zoo.config import (
+    LADDERS,
+    LAYER_WISE,
+    MODELS,
+    VIRTUAL_ADVERSARIAL,
+    Hyperparameters,
+    ModelConfig,
+    TrainingConfig,
+    appendix_a,
+)
+from zoo.data import labelled_subset
+from zoo.layers import Encoder
+from zoo.models import create
+from zoo.training import Training, draw, error_rate, train
+
+WIDTHS = (64, 24, 16, 12, 10)
+DIGITS = zoo.load_dataset("digits")
+CONFIG = TrainingConfig("digits", labels=100, labelled_batch=50, unlabelled_batch=200, epochs=4, decay_from=2)
+
+
+def config_of(name, **options):
+    """A small model by name."""
+    hyperparameters = Hyperparameters(
+        denoising_weights=(1000.0, 10.0, 0.1) if name in LADDERS else (),
+        eps=() if name not in VIRTUAL_ADVERSARIAL else (0.5, 0.3, 0.1) if name in LAYER_WISE else (0.5,),
+    )
+    options = {"statistics": "labelled" if name == "supervised" else "unlabelled"} | options
+    return ModelConfig(name, WIDTHS, hyperparameters, **options)
+
+
+def begin(name, seeds, config=CONFIG, data=DIGITS, **options):
+    """A training that has not taken a step."""
+    return Training(config, create(config_of(name, **options), seeds), seeds, data)
+
+
+def generators(*seeds):
+    """One a seed."""
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def state_of(training):
+    """Every weight and running statistic, and every moment of Adam: name -> tensor."""
+    moments = training.optimizer.state_dict()["state"]
+    adam = {f"adam/{index}/{name}": value for index, entry in moments.items() for name, value in entry.items()}
+    return {name: value.clone() for name, value in (training.model.state_dict() | adam).items()}
+
+
+def assert_same_bits(one, two):
+    """Weights, statistics, moments, epochs done and history of two trainings."""
+    first, second = state_of(one), state_of(two)
+    assert first.keys() == second.keys()
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+    assert (one.epoch, one.history) == (two.epoch, two.history)
+
+
+# ----------------------------------------------------------------------------------- seeds do not see each other
+
+
+def after_20_steps(name, seeds, dtype):
+    """A training in a precision of choice, on batches of 50 + 60."""
+    data = replace(DIGITS, images=DIGITS.images.to(dtype))
+    model = create(config_of(name), seeds).to(dtype)
+    training = Training(replace(CONFIG, unlabelled_batch=60), model, seeds, data)
+    step = training.step
+    training.step = lambda batch, noise: step(batch, {key: value.to(dtype) for key, value in noise.items()})
+    training.steps = 20
+    training.run_epoch()
+    return training
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "tolerance"),
+    [*[(name, torch.float64, 1e-11) for name in MODELS], *[(name, torch.float32, 5e-5) for name in MODELS[:3]]],
+)
+def test_a_seed_trains_alike_in_any_company(name, dtype, tolerance):
+    """To rounding; in float64, where no rounding error grows large by moving a unit across the leaky ReLU's kink."""
+    pair, *alone = (after_20_steps(name, seeds, dtype) for seeds in ([0, 1], [0], [1]))
+    for index, single in enumerate(alone):
+        for key, value in single.model.state_dict().items():
+            together = pair.model.state_dict()[key][index]
+            assert (together - value[0]).abs().max() <= tolerance * (1 + value.abs().max()), key
+        for (key, one), two in zip(single.model.named_parameters(), pair.model.parameters(), strict=True):
+            assert (two.grad[index] - one.grad[0]).norm() <= 10 * tolerance * one.grad.norm(), key  # Adam hides size
+        rows = [row for row in pair.history if row[0] == single.seeds[0]]
+        assert [row[:3] for row in rows] == [row[:3] for row in single.history]
+        np.testing.assert_allclose([row[3] for row in rows], [row[3] for row in single.history], rtol=tolerance)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_seeds_differ_and_all_that_a_model_has_is_trained(name):
+    """Else the test above would hold for a training that does nothing."""
+    before, after = begin(name, [0, 1]).model.state_dict(), after_20_steps(name, [0, 1], torch.float32).model
+    for key, trained in after.named_parameters():
+        assert (trained[0] - trained[1]).abs().max() > 1e-3, key
+        assert (trained - before[key]).abs().amax(tuple(range(1, trained.ndim))).min() > 1e-3, key
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_diverged_seed_leaves_the_other_exactly_alone(name, value):
+    healthy, half_diverged = begin(name, [0, 1]), begin(name, [0, 1])
+    with torch.no_grad():
+        half_diverged.model.encoder.weight[0][0] = value
+    for training in (healthy, half_diverged):
+        training.run_epoch()
+        training.evaluate()
+    wanted, found = state_of(healthy), state_of(half_diverged)
+    for key in healthy.model.state_dict():
+        assert torch.equal(wanted[key][1], found[key][1]), key
+    assert not found["encoder.weight.1"][0].isfinite().any()
+    assert [row for row in half_diverged.history if row[0] == 1] == [row for row in healthy.history if row[0] == 1]
+    diverged = {name: number for seed, _, name, number in half_diverged.history if seed == 0}
+    assert np.isnan(list(diverged.values())).all()
+    assert {"test_error", "smoothness", "loss/cross_entropy"} <= diverged.keys()
+
+
+# ---------------------------------------------------------------------------------- interrupted and taken up again
+
+
+class PowerCut(Exception):
+    """Ends a training from within."""
+
+
+def interrupt_after(epoch):
+    """A `progress` that ends the training after an epoch."""
+
+    def progress(training):
+        if training.epoch == epoch:
+            raise PowerCut
+
+    return progress
+
+
+def interrupted(state, name="lvan-lw", config=CONFIG, seeds=(0, 1), after=2):
+    """Leave the state of a training that was cut off."""
+    with pytest.raises(PowerCut):
+        train(config_of(name), config, seeds, DIGITS, state=state, save_every_s=0, progress=interrupt_after(after))
+    assert read_tensors(state)[1]["epoch"] == after
+
+
+@pytest.mark.parametrize("name", ["supervised", "vat", "lvac", "lvan-lw"])
+def test_resumed_is_bit_identical(tmp_path, name):
+    straight = train(config_of(name), CONFIG, [0, 1], DIGITS)
+    interrupted(tmp_path / "state", name)
+    epochs = []
+    resumed = train(
+        config_of(name),
+        CONFIG,
+        [0, 1],
+        DIGITS,
+        state=tmp_path / "state",
+        progress=lambda training: epochs.append(training.epoch),
+    )
+    assert epochs == [3, 4]
+    assert_same_bits(resumed, straight)
+    assert not torch.equal(*straight.model.encoder.weight[0])
+
+
+def train_slowly(state):
+    """What the killed process runs: time enough between epochs to be killed in."""
+    pause = {"save_every_s": 0, "progress": lambda training: time.sleep(0.5)}
+    train(config_of("lvan-lw"), CONFIG, [0, 1], DIGITS, state=Path(state), **pause)
+
+
+def test_killed_and_resumed_is_bit_identical(tmp_path):
+    state = tmp_path / "state"
+    script = "import sys, test_training; test_training.train_slowly(sys.argv[1])"
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(state)], cwd=Path(__file__).parent, env=environment
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not state.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert 1 <= read_tensors(state)[1]["epoch"] < CONFIG.epochs
+    resumed = train(config_of("lvan-lw"), CONFIG, [0, 1], DIGITS, state=state)
+    assert_same_bits(resumed, train(config_of("lvan-lw"), CONFIG, [0, 1], DIGITS))
+
+
+@pytest.mark.parametrize("other", ["model", "training", "seeds", "order of seeds"])
+def test_a_state_of_another_configuration_is_not_resumed(tmp_path, other):
+    interrupted(tmp_path / "state", "vat")
+    model = config_of("vat", power_iterations=1) if other == "model" else config_of("vat")
+    config = replace(CONFIG, learning_rate=0.001) if other == "training" else CONFIG
+    seeds = {"seeds": [0, 2], "order of seeds": [1, 0]}.get(other, [0, 1])
+    epochs = []
+    found = train(model, config, seeds, DIGITS, state=tmp_path / "state", progress=lambda t: epochs.append(t.epoch))
+    assert epochs == [1, 2, 3, 4]
+    assert_same_bits(found, train(model, config, seeds, DIGITS))
+
+
+@pytest.mark.parametrize("keep", [0, 7, 0.5, -1])
+def test_a_truncated_state_is_named_in_one_line(tmp_path, keep):
+    state = tmp_path / "state"
+    interrupted(state, after=1)
+    content = state.read_bytes()
+    state.write_bytes(content[: int(len(content) * keep) if isinstance(keep, float) else keep])
+    with pytest.raises(zoo.BadInput) as error:
+        train(config_of("lvan-lw"), CONFIG, [0, 1], DIGITS, state=state)
+    assert str(state) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_checkpoint_in_the_states_place_is_named_in_one_line(tmp_path):
+    zoo.checkpoints.save_seed(tmp_path / "state", begin("vat", [0]).model, 0, {})
+    with pytest.raises(zoo.BadInput, match="state"):
+        train(config_of("vat"), CONFIG, [0], DIGITS, state=tmp_path / "state")
+
+
+def test_the_state_is_saved_no_more_often_than_asked(tmp_path):
+    train(config_of("supervised"), CONFIG, [0], DIGITS, state=tmp_path / "state", save_every_s=1e6)
+    assert not (tmp_path / "state").exists()
+
+
+# ------------------------------------------------------------------------------------------------- the optimiser
+
+
+@pytest.mark.parametrize(("epochs", "decay_from"), [(4, 2), (5, 0), (3, 3)])
+def test_learning_rate_is_constant_then_linear_to_zero(epochs, decay_from):
+    training = begin("supervised", [0], replace(CONFIG, epochs=epochs, decay_from=decay_from, learning_rate=0.01))
+    training.steps, used = 1, []
+    for _ in range(epochs):
+        training.run_epoch()
+        used.append(training.optimizer.param_groups[0]["lr"])
+    wanted = np.full(epochs, 0.01)
+    wanted[decay_from:] = 0.01 * np.linspace(1, 0, epochs - decay_from + 1)[:-1]
+    np.testing.assert_allclose(used, wanted, rtol=1e-12)
+
+
+def test_full_schedule_of_the_paper():
+    """250 epochs, 0.002, linear to zero from epoch 200: half of it after epoch 225, a fiftieth in the last."""
+    config = replace(CONFIG, epochs=250, decay_from=200)
+    found = [config.rate(epoch) for epoch in (0, 199, 200, 225, 249)]
+    np.testing.assert_allclose(found, [0.002, 0.002, 0.002, 0.001, 0.00004], rtol=1e-12)
+
+
+def test_three_steps_of_adam_against_numpy():
+    """Kingma & Ba, Algorithm 1, with beta 0.9 and 0.999 and epsilon 1e-8, on the gradients that each step met."""
+    training = begin("lvac-lw", [0, 1], replace(CONFIG, learning_rate=0.003))
+    parameters = dict(training.model.named_parameters())
+    start = {name: value.detach().double().numpy().copy() for name, value in parameters.items()}
+    gradients, step = [], training.step
+
+    def spy(batch, noise):
+        terms = step(batch, noise)
+        gradients.append({name: value.grad.double().numpy().copy() for name, value in parameters.items()})
+        return terms
+
+    training.step, training.steps = spy, 3
+    training.run_epoch()
+    for name, value in parameters.items():
+        wanted, m, v = start[name], 0.0, 0.0
+        for t, gradient in enumerate([g[name] for g in gradients], start=1):
+            m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+            wanted = wanted - 0.003 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+        assert np.abs(wanted - start[name]).max() > 1e-3
+        np.testing.assert_allclose(value.detach().numpy(), wanted, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+# ------------------------------------------------------------------------------------- statistics at test time
+
+
+@pytest.mark.parametrize(
+    ("name", "statistics"),
+    [("supervised", "labelled"), ("vat", "unlabelled"), ("ladder", "labelled"), ("lvan", "unlabelled")],
+)
+def test_running_statistics_are_bias_corrected_averages_of_clean_passes(name, statistics):
+    """Of t batches: sum of 0.99^(t - i) s_i over sum of 0.99^(t - i), with s_i of a clean NumPy pass."""
+    training, met, depth = begin(name, [0, 1], statistics=statistics), [[], []], len(WIDTHS) - 1
+    step = training.step
+
+    def spy(batch, noise):
+        state = {key: value.double().numpy().copy() for key, value in training.model.state_dict().items()}
+        for seed in range(2):
+            parameters = {"scale": state["encoder.scale"][seed, 0]}
+            for layer in range(1, depth + 1):
+                parameters[f"weight_{layer}"] = state[f"encoder.weight.{layer - 1}"][seed]
+                parameters[f"shift_{layer}"] = state[f"encoder.shift.{layer - 1}"][seed, 0]
+            clean = oracle.encode(parameters, batch[statistics][seed].numpy(), oracle.no_noise(parameters))
+            met[seed].append(clean.statistics)
+        return step(batch, noise)
+
+    training.step = spy
+    training.run_epoch()
+    weights = 0.99 ** np.arange(len(met[0]))[::-1]
+    assert len(weights) == 6
+    for seed in range(2):
+        for layer, averages in enumerate(training.model.encoder.running_statistics(), start=1):
+            for part, average in enumerate(averages):
+                wanted = np.average([batch[layer][part] for batch in met[seed]], axis=0, weights=weights)
+                np.testing.assert_allclose(average[seed, 0].numpy(), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_running_statistics_forget_their_start_over_many_batches():
+    encoder = Encoder((5, 24, 24), generators(0, 1))
+    batches = np.random.default_rng(0).normal(3, 1, (300, 2, 1, 24)).astype(np.float32)
+    for batch in batches:
+        value = torch.from_numpy(batch)
+        encoder.track([(value, value.square())] * 2)
+    weights = 0.99 ** np.arange(300)[::-1]
+    for found, values in ((encoder.mean_1, batches), (encoder.variance_1, batches.astype(np.float64) ** 2)):
+        np.testing.assert_allclose(found.numpy(), np.average(values, axis=0, weights=weights), rtol=1e-5)
+
+
+# ------------------------------------------------------------------------------------------------- measurements
+
+
+@pytest.mark.parametrize("batch", [1, 37, 500, 1000])
+def test_error_rate_against_a_loop(batch):
+    training = begin("ladder", [0, 1, 2])
+    training.run_epoch()
+    images, labels = DIGITS.test_images[:200], DIGITS.test_labels[:200]
+    logits = training.model(images).detach().numpy()
+    wanted = [
+        sum(int(row.argmax()) != int(label) for row, label in zip(of, labels, strict=True)) / 200 for of in logits
+    ]
+    found = error_rate(training.model, images, labels, batch)
+    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-12)
+    assert 0 < min(wanted) < max(wanted) < 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_error_of_a_seed_that_is_not_finite_is_nan_for_that_seed_alone(value):
+    training = begin("ladder", [0, 1, 2])
+    wanted = error_rate(training.model, DIGITS.test_images, DIGITS.test_labels)
+    with torch.no_grad():
+        training.model.encoder.shift[-1][1, 0, 3] = value
+    found = error_rate(training.model, DIGITS.test_images, DIGITS.test_labels, batch=100)
+    np.testing.assert_allclose(found.numpy(), [wanted[0], np.nan, wanted[2]], rtol=1e-12)
+
+
+def test_measurements_are_made_when_they_are_due():
+    config = replace(CONFIG, epochs=5, evaluate_every=2, smoothness_every=3)
+    training = train(config_of("supervised"), config, [4, 7], DIGITS)
+    met = {name: [row[:2] for row in training.history if row[2] == name] for name in ("test_error", "smoothness")}
+    assert met["test_error"] == [(seed, epoch) for epoch in (2, 4, 5) for seed in (4, 7)]
+    assert met["smoothness"] == [(seed, epoch) for epoch in (3, 5) for seed in (4, 7)]
+    assert [row[1] for row in training.history if row[2] == "loss/cross_entropy"] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+
+
+def test_recorded_losses_are_means_over_the_epochs_steps():
+    training = begin("lvac-lw", [0, 1])
+    step, met = training.step, []
+
+    def spy(batch, noise):
+        terms = step(batch, noise)
+        met.append({name: value.detach().double().numpy().copy() for name, value in terms.items()})
+        return terms
+
+    training.step = spy
+    training.run_epoch()
+    for name in met[0]:
+        found = [value for _, _, measure, value in training.history if measure == f"loss/{name}"]
+        np.testing.assert_allclose(found, np.mean([terms[name] for terms in met], axis=0), rtol=1e-5)
+
+
+# ------------------------------------------------------------------------------------------------------ batches
+
+NUMBERED = replace(DIGITS, images=torch.arange(1200.0)[:, None].expand(1200, 64), labels=DIGITS.labels[:1200])
+"""1200 images, each filled with its own index."""
+
+
+def batches_of(name, seeds, epochs=2):
+    """Indices and labels that each step of each epoch sees: three arrays (epochs, steps, seeds, batch)."""
+    training = begin(name, seeds, data=NUMBERED)
+    met = []
+
+    def spy(batch, noise):
+        met.append((batch.labelled[..., 0].long(), batch.labels, batch.unlabelled[..., 0].long()))
+        return {}
+
+    training.step = spy
+    for _ in range(epochs):
+        training.run_epoch()
+    assert training.steps == 6
+    return [torch.stack(column).unflatten(0, (epochs, -1)).numpy() for column in zip(*met, strict=True)]
+
+
+def test_an_epoch_sees_every_unlabelled_image_once():
+    _, _, unlabelled = batches_of("vat", [0, 1])
+    assert unlabelled.shape == (2, 6, 2, 200)
+    for epoch in range(2):
+        for seed in range(2):
+            assert sorted(unlabelled[epoch, :, seed].ravel()) == list(range(1200))
+
+
+def test_labelled_batches_use_the_subset_alone_and_all_of_it_equally():
+    indices, labels, _ = batches_of("vat", [0, 1])
+    assert indices.shape == (2, 6, 2, 50)
+    assert np.array_equal(labels, NUMBERED.labels.numpy()[indices])
+    for position, seed in enumerate([0, 1]):
+        subset = labelled_subset(NUMBERED.labels, 100, 10, seed).tolist()
+        for epoch in range(2):
+            times = np.bincount(indices[epoch, :, position].ravel(), minlength=1200)
+            assert np.flatnonzero(times).tolist() == subset
+            assert set(times[subset]) == {3}  # 6 steps of 50, a subset of 100
+
+
+def test_order_depends_on_seed_and_epoch_alone():
+    torch.manual_seed(1)
+    pair = batches_of("lvan-lw", [0, 1])
+    torch.manual_seed(2)
+    alone = batches_of("supervised", [1])
+    for together, single in zip(pair, alone, strict=True):
+        assert np.array_equal(together[:, :, 1], single[:, :, 0])
+    for column in (pair[0], pair[2]):
+        assert not np.array_equal(column[0], column[1])
+        assert not np.array_equal(column[:, :, 0], column[:, :, 1])
+
+
+# -------------------------------------------------------------------------------------------------------- noise
+
+
+def test_noise_of_a_seed_does_not_depend_on_its_companions():
+    shapes = {"a": (3, 7), "b": (50, 20), "c": (1, 1)}
+    alone, beside = draw(generators(5), shapes), draw(generators(1, 5, 9), shapes)
+    for name, shape in shapes.items():
+        assert beside[name].shape == (3, *shape)
+        assert torch.equal(alone[name][0], beside[name][1])
+        assert not torch.equal(beside[name][0], beside[name][1])
+
+
+def test_noise_is_standard_gaussian_and_never_used_twice():
+    seeds = generators(0, 1)
+    drawn = [draw(seeds, {"a": (200, 100), "b": (200, 100)}) for _ in range(2)]
+    rows = np.stack([step[name][seed].numpy().ravel() for step in drawn for name in "ab" for seed in range(2)])
+    for row in rows:  # of 20,000
+        assert abs(row.mean()) < 5 / np.sqrt(20000)
+        assert abs(row.var() - 1) < 5 * np.sqrt(2 / 20000)
+        assert stats.kstest(row, "norm").pvalue > 1e-4
+    assert np.abs(np.corrcoef(rows) - np.eye(8)).max() < 5 / np.sqrt(20000)
+
+
+# -------------------------------------------------------------------------------------------------------- MNIST
+
+
+@pytest.mark.slow
+@pytest.mark.mnist
+def test_ladder_learns_mnist_from_100_labels_in_two_epochs(mnist):
+    """Loose on purpose: plain PyTorch ladders reach about 3 % after 8 such epochs; chance is 90 %."""
+    data, hyperparameters = mnist, appendix_a("ladder", 100)
+    model = ModelConfig("ladder", (784, 1000, 500, 250, 250, 250, 10), hyperparameters)
+    config = TrainingConfig("mnist", labels=100, labelled_batch=100, unlabelled_batch=100, epochs=2, decay_from=2)
+    training = train(model, config, [0], data)
+    assert training.steps == 600
+    (error,) = [value for _, epoch, name, value in training.history if name == "test_error" and epoch == 2]
+    assert error < 0.09
