@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import torch
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from attacks import NORMS
-from benchmark.cell import run_cell, unattacked, untrained
+from benchmark.cell import EngineMode, run_cell, unattacked, untrained
 from benchmark.collect import build_report, stale, write_report
 from benchmark.estimate import seconds_of_epochs
 from benchmark.progress import Progress, clock
@@ -22,6 +22,7 @@ from zoo.checkpoints import read_tensors
 from zoo.config import MODELS
 from zoo.data import DATASETS, Dataset, labelled_subset, load_dataset
 from zoo.errors import BadInput
+from zoo.products import Precision
 
 suite_option = click.option("--suite", "name", required=True, help="A built-in suite, or a TOML file of your own.")
 out_option = click.option("--out", type=click.Path(path_type=Path), help="The run's folder; default runs/<suite>.")
@@ -59,6 +60,10 @@ def cli() -> None:
 @click.option("--models", type=names, default="", help="Only these, e.g. ladder,lvan-lw.")
 @click.option("--labels", type=numbers, default="", help="Only these label counts, e.g. 50,100.")
 @click.option("--seeds", type=numbers, default="", help="These seeds instead of the suite's, e.g. 0,1.")
+@click.option(
+    "--precision", type=click.Choice(get_args(Precision)), help="Of training's products; default: the suite's."
+)
+@click.option("--engine-mode", type=click.Choice(get_args(EngineMode)), default="fast", show_default=True)
 @click.option("--dry-run", is_flag=True, help="Show the cells, their state and the estimated time; train nothing.")
 def run(
     name: str,
@@ -68,11 +73,17 @@ def run(
     models: tuple[str, ...],
     labels: tuple[int, ...],
     seeds: tuple[int, ...],
+    precision: Precision | None,
+    engine_mode: EngineMode,
     dry_run: bool,
 ) -> None:
     """Finish whatever is missing of a suite: train, attack, report. Interrupted, the same command goes on."""
     suite = load_suite(name)
-    cells = plan(suite, name, models=models, labels=labels, seeds=seeds)
+    cells = plan(suite, name, models=models, labels=labels, seeds=seeds, precision=precision)
+    if engine_mode == "reference" and (short := [c for c in cells if c.training.precision != "float32"]):
+        raise BadInput(
+            f"--engine-mode reference is float32, but {short[0].name} has precision {short[0].training.precision}"
+        )
     folder = out or default_folder(name)
     todo = [state(cell, folder) for cell in cells]
     if dry_run:
@@ -87,7 +98,7 @@ def run(
         write_json(folder / "suite.json", about)
         with Progress(cells, todo) as progress:
             for cell in [cell for cell, each in zip(cells, todo, strict=True) if each != "complete"]:
-                run_cell(cell, loaded, folder / "cells" / cell.name, progress)
+                run_cell(cell, loaded, folder / "cells" / cell.name, progress, engine_mode)
     write_report(build_report(suite, name, plan(suite, name), folder), folder / "report")
     print(f"report: {folder / 'report' / 'report.md'}")
 

@@ -3,8 +3,9 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from attacks import measure_fgm
 from benchmark.store import (
@@ -33,6 +34,10 @@ ATTACK_MEASURES = (
     "mean_norm_ratio",
     "short_share",
 )
+
+
+EngineMode = Literal["fast", "reference"]
+"""reference: every step eager. fast: on a GPU, the step captured once and replayed; on a CPU, the same."""
 
 
 class Listener(Protocol):
@@ -82,13 +87,20 @@ def check_same(cell: Cell, folder: Path) -> None:
             raise BadInput(f"{path}: {part}.{changed} in the suite: choose another --out")
 
 
+def as_trained(cell: Cell, folder: Path) -> Cell:
+    """The cell in the precision that its folder was trained in, for a report: there `--precision` is not given."""
+    stored = (read_json(folder / "config.json") or {}).get("training", {})
+    precision = stored.get("precision", "float32") if stored else cell.training.precision
+    return replace(cell, training=replace(cell.training, precision=precision))
+
+
 def configuration(cell: Cell) -> dict[str, Any]:
     """What a cell is, as plain JSON values; seeds and attacks may grow without a new training."""
     hashed = fingerprint(cell.model, cell.training)
     return {"model": plain(cell.model), "training": plain(cell.training), "fingerprint": hashed}
 
 
-def run_cell(cell: Cell, data: Dataset, folder: Path, listener: Listener) -> None:
+def run_cell(cell: Cell, data: Dataset, folder: Path, listener: Listener, engine_mode: EngineMode = "fast") -> None:
     """Finish whatever is missing of a cell. Interrupted anywhere, a second call goes on and nothing is lost."""
     origin = {"command": command(), "environment": environment(data.images.device), "checksums": data.checksums}
     state = folder / "state.safetensors"
@@ -101,7 +113,8 @@ def run_cell(cell: Cell, data: Dataset, folder: Path, listener: Listener) -> Non
             seeds,
             data,
             state=state,
-            sitting=origin,
+            sitting=origin | {"engine_mode": engine_mode},
+            captured=engine_mode == "fast",
             progress=lambda training: listener.epoch(cell, training.epoch, latest_errors(training)),
         )
         store_training(cell, training, folder, data)

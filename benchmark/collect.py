@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.cell import check_same
+from benchmark.cell import as_trained, check_same
 from benchmark.store import HISTORY, RECORDS, read_json, read_table
 from benchmark.suite import Cell, Suite
 from reports import render
@@ -31,6 +31,7 @@ def build_report(suite: Suite, name: str, cells: Sequence[Cell], run: Path) -> d
     frames: dict[str, list[pd.DataFrame]] = {"records": [], "history": []}
     planned: list[tuple[str, str, int, int]] = []
     origin: dict[str, list[dict[str, Any]]] = {}
+    cells = [as_trained(cell, run / "cells" / cell.name) for cell in cells]
     for cell in cells:
         folder = run / "cells" / cell.name
         check_same(cell, folder)
@@ -91,7 +92,7 @@ def described(cell: Cell) -> str:
     """What a cell's model is tuned by and fed with, in one line."""
     model, training = cell.model, cell.training
     parts = [f"batch {training.labelled_batch} + {training.unlabelled_batch}"]
-    parts += [f"layers {'-'.join(map(str, model.widths))}"]
+    parts += [f"layers {'-'.join(map(str, model.widths))}", f"{training.precision} products"]
     for symbol, values in (("λ", model.hyperparameters.denoising_weights), ("ε", model.hyperparameters.eps)):
         parts += [f"{symbol} {' '.join(f'{value:g}' for value in values)}"] if values else []
     parts += [perturbing(model)] if model.hyperparameters.eps else []

@@ -3,6 +3,7 @@
 import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -104,8 +105,14 @@ def plan(
     models: Sequence[str] = (),
     labels: Sequence[int] = (),
     seeds: Sequence[int] = (),
+    precision: str | None = None,
 ) -> list[Cell]:
-    """The cells of a suite in a fixed order, restricted to what is named. Raises BadInput as `load_suite`."""
+    """The cells of a suite in a fixed order, restricted to what is named. Raises BadInput as `load_suite`.
+
+    `seeds` and `precision` stand in the place of the suite's own.
+    """
+    if precision is not None:
+        suite = replace(suite, training=suite.training | {"precision": precision})
     for kind, names, known in (
         ("model", (*suite.models, *suite.hyperparameters), MODELS),
         ("norm", suite.attack.norms, NORMS),

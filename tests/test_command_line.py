@@ -624,3 +624,22 @@ def test_a_damaged_state_is_named(tmp_path, call, damage):
     state.write_bytes(DAMAGE[damage](b"0123456789"))
     outcome = call("run", "--suite", write_suite(tmp_path, VAT_ONLY), "--out", tmp_path / "run")
     fails(outcome, state, "delete it")
+
+
+def test_a_precision_is_stored_shown_and_not_mixed(tmp_path, call):
+    suite = ("--suite", write_suite(tmp_path, VAT_ONLY), "--out", tmp_path / "run")
+    assert call("run", *suite, "--precision", "bfloat16")[0] == 0
+    config = json.loads((tmp_path / "run/cells/vat-50/config.json").read_text())
+    assert config["training"]["precision"] == "bfloat16"
+    assert "bfloat16 products" in (tmp_path / "run/report/report.md").read_text()
+    assert call("report", *suite, "--check")[0] == 0
+    fails(call("run", *suite), "precision was 'bfloat16' and is 'float32'")
+    fails(call("run", *suite, "--precision", "float16"), "float16")
+    fails(call("run", *suite, "--precision", "bfloat16", "--engine-mode", "reference"), "reference is float32")
+
+
+def test_the_reference_engine_is_recorded(tmp_path, call):
+    suite = ("--suite", write_suite(tmp_path, VAT_ONLY), "--out", tmp_path / "run")
+    assert call("run", *suite, "--engine-mode", "reference")[0] == 0
+    noted = json.loads((tmp_path / "run/cells/vat-50/provenance.json").read_text())["stages"][0]
+    assert [sitting["engine_mode"] for sitting in noted["sittings"]] == ["reference"]

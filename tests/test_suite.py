@@ -188,6 +188,7 @@ OTHER_TRAINING = {
     "epochs": 5,
     "decay_from": 3,
     "learning_rate": 0.001,
+    "precision": "bfloat16",
     "evaluate_every": 2,
     "smoothness_every": 2,
     "smoothness_eps": 1.0,

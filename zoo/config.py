@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, model_validator
 from pydantic.dataclasses import dataclass
 
 from zoo.errors import BadInput, unknown
+from zoo.products import Precision
 
 Count = Annotated[int, Field(ge=0)]
 STRICT = ConfigDict(extra="forbid", strict=False, allow_inf_nan=False)
@@ -97,6 +98,7 @@ class TrainingConfig:
     epochs: int = Field(gt=0)  # an epoch is one pass over the unlabelled images
     decay_from: int = Field(ge=0)  # epoch from which the learning rate falls linearly to 0
     learning_rate: float = Field(default=0.002, gt=0)  # of Adam
+    precision: Precision = "float32"  # of the matrix products in a training step
     evaluate_every: int = Field(default=1, gt=0)  # epochs between measurements of the test error
     smoothness_every: int = Field(default=1, gt=0)  # epochs between measurements of the virtual adversarial cost
     smoothness_eps: float = Field(default=5.0, gt=0)  # its radius (L2): VAL paper, Figure 3

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.perturbation import Linearised
+from zoo.products import Multiplying
 
 BATCH_NORM_EPSILON = 1e-10
 LEAKY_SLOPE = 0.1
@@ -50,7 +51,7 @@ def gaussian_weight(generators: Sequence[torch.Generator] | None, fan_in: int, f
     return nn.Parameter(torch.stack(draws) / math.sqrt(fan_in))
 
 
-class Encoder(nn.Module):
+class Encoder(Multiplying):
     """Fully connected encoder of the VAL paper, section 4: layers 1..L, layer 0 is the input.
 
     z(l) = normalised h(l-1) W(l); z~(l) = z(l) + noise; h(l) = leaky ReLU(z~(l) + shift(l)); logits = scale (z~(L) +
@@ -109,7 +110,7 @@ class Encoder(nn.Module):
         zs, used = [z], []
         for layer in range(start + 1, self.depth + 1):
             h = z if layer == 1 else F.leaky_relu(z + self.shift[layer - 2], LEAKY_SLOPE)
-            projection = h @ self.weight[layer - 1]
+            projection = self.product(h, self.weight[layer - 1])
             if statistics is not None:
                 mean, variance = statistics[layer - start - 1]
             else:
@@ -141,21 +142,21 @@ class Encoder(nn.Module):
         def jvp(d: Tensor) -> Tensor:
             d = d if start == 0 else d * gains[0]
             for weight, gain in zip(weights, gains[1:], strict=True):
-                d = (d @ weight) * gain
+                d = self.product(d, weight) * gain
             return d
 
         @torch.no_grad()
         def vjp(v: Tensor) -> Tensor:
             v = v * gains[-1]
             for weight, gain in zip(reversed(weights), reversed(gains[:-1]), strict=True):
-                v = v @ weight.mT
+                v = self.product(v, weight.mT)
                 v = v if gain.ndim == 0 else v * gain
             return v
 
         return Linearised(path.logits, jvp, vjp)
 
 
-class Decoder(nn.Module):
+class Decoder(Multiplying):
     """The ladder's decoder, symmetric to the encoder, with the Gaussian combinator of Rasmus et al. (2015)."""
 
     def __init__(self, widths: Sequence[int], generators: Sequence[torch.Generator] | None = None) -> None:
@@ -182,7 +183,7 @@ class Decoder(nn.Module):
             z_hat = self.combine(layer, corrupted.z[layer], normalise(u, batch_statistics(u)))
             reconstructions.insert(0, z_hat)
             if layer > 0:
-                u = z_hat @ self.weight[layer - 1]
+                u = self.product(z_hat, self.weight[layer - 1])
         return reconstructions
 
 

@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo.captured import CapturedStep
 from zoo.checkpoints import read_tensors, write_tensors
 from zoo.config import ModelConfig, TrainingConfig, difference, plain
 from zoo.data import Dataset, labelled_subset
 from zoo.errors import BadInput
 from zoo.models import Batch, Classifier, Shapes, create
+from zoo.products import in_precision
 from zoo.randomness import permutations, stream
 
 Row = tuple[int, int, str, float]
@@ -35,39 +37,74 @@ class Training:
     seconds: float = 0.0  # spent in epochs and their evaluation, over all sittings
     sittings: list[dict[str, Any]] = field(default_factory=list)  # who trained from which epoch on; kept, not read
 
+    captured: bool = True  # on a GPU; else every step is eager, as it always is on a CPU
+
     def __post_init__(self) -> None:
         self.device = self.data.images.device
         self.model.to(self.device)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=self.config.learning_rate, fused=True)
+        on_gpu = self.device.type == "cuda"  # there the rate is a tensor, so that a captured step can be told another
+        rate = torch.tensor(self.config.learning_rate, device=self.device) if on_gpu else self.config.learning_rate
+        self.optimizer = torch.optim.Adam(self.model.parameters(), rate, fused=True, capturable=on_gpu)
         subsets = [labelled_subset(self.data.labels, self.config.labels, self.data.classes, s) for s in self.seeds]
         self.subsets = torch.stack(subsets).to(self.device)
         self.sizes = {"labelled": self.config.labelled_batch, "unlabelled": self.config.unlabelled_batch}
-        self.shapes = self.model.noise_shapes(self.sizes)
         self.steps = len(self.data.images) // self.config.unlabelled_batch
+        # What a step reads, refilled in place: indices of images, (seeds, batch), and noise by name.
+        self.chosen = {name: self.subsets.new_zeros(len(self.seeds), size) for name, size in self.sizes.items()}
+        self.shapes = self.model.noise_shapes(self.sizes)
+        self.flat_noise = torch.empty(len(self.seeds), amount(self.shapes), device=self.device)
+        self.noise = views(self.flat_noise, self.shapes)
+        self.terms: list[str] = []
+        self.execute = self.compute
 
     def run_epoch(self) -> None:
         """One pass over the unlabelled images: each step is a pure function of state, batch and noise."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.rate(self.epoch)
+        self.set_rate(self.config.rate(self.epoch))
         labelled = self.order("labelled", self.config.labels)
         unlabelled = self.order("unlabelled", len(self.data.images))
         generators = [stream(seed, "noise", self.epoch, self.device) for seed in self.seeds]
-        totals: dict[str, Tensor] = {}
+        total = torch.zeros((), device=self.device)
         for step in range(self.steps):
-            chosen = self.subsets.gather(1, labelled[:, step])
-            batch = Batch(self.data.images[chosen], self.data.labels[chosen], self.data.images[unlabelled[:, step]])
-            terms = self.step(batch, draw(generators, self.shapes))
-            totals = {name: totals.get(name, 0) + term.detach() for name, term in terms.items()}
+            torch.gather(self.subsets, 1, labelled[:, step], out=self.chosen["labelled"])
+            self.chosen["unlabelled"].copy_(unlabelled[:, step])
+            fill(self.flat_noise, generators)
+            if self.captured and self.device.type == "cuda" and self.execute == self.compute:
+                self.execute = CapturedStep(self.compute, self.tensors)
+            total = total + self.execute()
         self.epoch += 1
-        self.record({f"loss/{name}": total / self.steps for name, total in totals.items()})
+        self.record({f"loss/{name}": mean for name, mean in zip(self.terms, total / self.steps, strict=True)})
+
+    def compute(self) -> Tensor:
+        """One step on what `chosen` and `noise` hold; the values of its terms, (terms, seeds)."""
+        images, chosen = self.data.images, self.chosen
+        batch = Batch(images[chosen["labelled"]], self.data.labels[chosen["labelled"]], images[chosen["unlabelled"]])
+        terms = self.step(batch, self.noise)
+        self.terms = list(terms)
+        return torch.stack(list(terms.values())).detach()
 
     def step(self, batch: Batch, noise: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """One update of every seed; the objective is a mean within a seed and a sum over seeds."""
-        terms = self.model.losses(batch, noise)
-        self.optimizer.zero_grad()
-        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+        with in_precision(self.model, self.config.precision):
+            terms = self.model.losses(batch, noise)
+            self.optimizer.zero_grad()
+            torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return terms
+
+    def set_rate(self, rate: float) -> None:
+        """The learning rate of the steps to come."""
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor that a step changes, by the name it is saved under."""
+        found = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            found |= {f"adam/{index}/{name}": value for name, value in state.items()}
+        return found
 
     def order(self, purpose: str, items: int) -> Tensor:
         """The epoch's batches, (seeds, steps, batch) indices below `items`."""
@@ -96,11 +133,8 @@ class Training:
 
     def save(self, path: Path) -> None:
         """Write all that a resumed training needs."""
-        tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"adam/{index}/{name}": value for name, value in state.items()}
         card = {name: getattr(self, name) for name in PROGRESS}
-        write_tensors(path, tensors, card | {"model": plain(self.model.config), "training": plain(self.config)})
+        write_tensors(path, self.tensors(), card | {"model": plain(self.model.config), "training": plain(self.config)})
 
     @classmethod
     def resume(cls, path: Path, model: ModelConfig, config: TrainingConfig, data: Dataset) -> "Training | None":
@@ -127,14 +161,28 @@ class Training:
         return training
 
 
-def draw(generators: Sequence[torch.Generator], shapes: Shapes) -> dict[str, Tensor]:
-    """Standard Gaussian noise by name, (seeds, examples, units): one call a seed, from its own generator."""
-    counts = [examples * units for examples, units in shapes.values()]
-    flat = torch.empty(len(generators), sum(counts), device=generators[0].device)
+def amount(shapes: Shapes) -> int:
+    """How many numbers noise of these shapes takes."""
+    return sum(examples * units for examples, units in shapes.values())
+
+
+def views(flat: Tensor, shapes: Shapes) -> dict[str, Tensor]:
+    """The noise in a flat (seeds, amount) buffer by name, (seeds, examples, units)."""
+    pieces = torch.split(flat, [examples * units for examples, units in shapes.values()], dim=1)
+    return {name: piece.view(-1, *shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
+
+
+def fill(flat: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    """Standard Gaussian numbers in place: one call a seed, from its own generator."""
     for row, generator in zip(flat, generators, strict=True):
         row.normal_(generator=generator)
-    pieces = torch.split(flat, counts, dim=1)
-    return {name: piece.view(-1, *shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
+    return flat
+
+
+def draw(generators: Sequence[torch.Generator], shapes: Shapes) -> dict[str, Tensor]:
+    """New noise by name, (seeds, examples, units)."""
+    flat = torch.empty(len(generators), amount(shapes), device=generators[0].device)
+    return views(fill(flat, generators), shapes)
 
 
 @torch.no_grad()
@@ -157,17 +205,20 @@ def train(
     state: Path | None = None,
     save_every_s: float = 60.0,
     sitting: Mapping[str, Any] | None = None,
+    captured: bool = True,
     progress: Callable[[Training], None] = lambda training: None,
 ) -> Training:
     """Train all seeds to the last epoch, from `state` if it holds an interrupted training of this configuration.
 
     The state is saved whenever `save_every_s` have passed; `progress` is called after every epoch. `sitting` is
-    added to the training's list of those who trained it, with the epoch from which it did.
+    added to the training's list of those who trained it, with the epoch from which it did. `captured`: on a GPU,
+    steps are replayed from a CUDA graph.
     """
     torch.set_flush_denormal(True)  # denormals make late steps 10 to 25 times slower on a CPU
     training = Training.resume(state, model, config, data) if state else None
     if training is None or list(training.seeds) != list(seeds):
         training = Training(config, create(model, seeds), seeds, data)
+    training.captured = captured
     training.sittings.append({"from_epoch": training.epoch, **(sitting or {})})
     saved = time.monotonic()
     while training.epoch < config.epochs:
