@@ -1,4 +1,4 @@
-"""The command line: python -m benchmark run | report | list."""
+"""The command line: python -m benchmark run | report | speed | list."""
 
 import sys
 from collections.abc import Callable
@@ -13,11 +13,13 @@ from rich.table import Table
 
 from attacks import NORMS
 from benchmark.cell import EngineMode, run_cell, unattacked, untrained
-from benchmark.collect import build_report, stale, write_report
+from benchmark.collect import build_report, stale, write_files, write_report
 from benchmark.estimate import seconds_of_epochs
 from benchmark.progress import Progress, clock
+from benchmark.speed import hours, measure
 from benchmark.store import command, environment, write_json
 from benchmark.suite import BUILT_IN, Cell, load_suite, plan, resolved
+from reports import render_speed
 from zoo.checkpoints import read_tensors
 from zoo.config import MODELS
 from zoo.data import DATASETS, Dataset, labelled_subset, load_dataset
@@ -26,6 +28,15 @@ from zoo.products import Precision
 
 suite_option = click.option("--suite", "name", required=True, help="A built-in suite, or a TOML file of your own.")
 out_option = click.option("--out", type=click.Path(path_type=Path), help="The run's folder; default runs/<suite>.")
+
+
+data_option = click.option(
+    "--data", type=click.Path(path_type=Path), help="Folder with torchvision's layout; else $BENCHMARK_DATA."
+)
+device_option = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+precision_option = click.option(
+    "--precision", type=click.Choice(get_args(Precision)), help="Of training's products; default: the suite's."
+)
 
 
 class CommaList(click.ParamType[tuple[Any, ...]]):
@@ -55,14 +66,12 @@ def cli() -> None:
 @cli.command()
 @suite_option
 @out_option
-@click.option("--data", type=click.Path(path_type=Path), help="Folder with torchvision's layout; else $BENCHMARK_DATA.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@data_option
+@device_option
 @click.option("--models", type=names, default="", help="Only these, e.g. ladder,lvan-lw.")
 @click.option("--labels", type=numbers, default="", help="Only these label counts, e.g. 50,100.")
 @click.option("--seeds", type=numbers, default="", help="These seeds instead of the suite's, e.g. 0,1.")
-@click.option(
-    "--precision", type=click.Choice(get_args(Precision)), help="Of training's products; default: the suite's."
-)
+@precision_option
 @click.option("--engine-mode", type=click.Choice(get_args(EngineMode)), default="fast", show_default=True)
 @click.option("--dry-run", is_flag=True, help="Show the cells, their state and the estimated time; train nothing.")
 def run(
@@ -121,6 +130,51 @@ def report(name: str, out: Path | None, check: bool) -> None:
         sys.exit(1)
     else:
         print(f"{folder / 'report'} is what the records give")
+
+
+@cli.command()
+@click.option("--suite", "name", default="full", show_default=True, help="Whose models, batches and cells are meant.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/speed"), show_default=True)
+@data_option
+@device_option
+@click.option("--models", type=names, default="", help="Only these, e.g. ladder,lvan-lw.")
+@click.option("--labels", type=int, help="Of the cells that are timed; default: the suite's second count, or its only.")
+@click.option(
+    "--seeds", "counts", type=numbers, default="1,2", show_default=True, help="How many at once, e.g. 1,2,10."
+)
+@precision_option
+def speed(
+    name: str,
+    out: Path,
+    data: Path | None,
+    device: str,
+    models: tuple[str, ...],
+    labels: int | None,
+    counts: tuple[int, ...],
+    precision: Precision | None,
+) -> None:
+    """Time the engine beside the plain reference and beside what this machine could do at most."""
+    suite = load_suite(name)
+    at = labels or [*suite.labels][min(1, len(suite.labels) - 1)]
+    if min(counts, default=0) < 1:
+        raise BadInput("--seeds: expected numbers of seeds of 1 or more, e.g. 1,2,10")
+    everything = plan(suite, name, precision=precision)
+    cells = plan(suite, name, models=models, labels=(at,), precision=precision)
+    loaded = data_for(cells, data, device)
+    measured = measure(cells, counts, loaded)
+    where = environment(loaded.images.device)
+    about = {"machine": f"{where['device']}, {where['threads']} threads", "torch": where["versions"]["torch"]}
+    about |= {"commit": where["commit"] + ("" if where["clean_tree"] else ", changed"), "command": command()}
+    about["cells"] = f"suite {name}, {at} labels"
+    about["matrix peak"] = f"{measured['peak_gflops'].max():.0f} GFLOP/s"
+    about["copy bandwidth"] = f"{measured['bandwidth_gbs'].max():.0f} GB/s, read and written"
+    timed = [cell for cell in everything if cell.model.name in set(measured["model"])]
+    for kind, spent in hours(timed, measured, loaded).items():
+        about[f"training {len(timed)} of {len(everything)} cells of {name}, {kind}, extrapolated"] = (
+            f"{spent:.2f} hours"
+        )
+    write_files(render_speed(measured, about), out)
+    print((out / "speed.md").read_text())
 
 
 @cli.command(name="list")

@@ -121,10 +121,15 @@ def distinct(values: Iterable[Any]) -> list[Any]:
 
 def write_report(files: Mapping[str, bytes], folder: Path) -> None:
     """Write every file, and remove what an earlier report left that this one has no more."""
-    for name, content in files.items():
-        write_whole(folder / name, content)
+    write_files(files, folder)
     for name in stale(files, folder):
         (folder / name).unlink()
+
+
+def write_files(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write files into a folder, each whole."""
+    for name, content in files.items():
+        write_whole(folder / name, content)
 
 
 def stale(files: Mapping[str, bytes], folder: Path) -> list[str]:

@@ -1,16 +1,12 @@
 """How long cells will take: real steps of each kind of cell, timed on this machine."""
 
-import time
 from collections.abc import Sequence
+from dataclasses import replace
 
-import torch
-
+from benchmark.speed import begin, seconds_a_step
 from benchmark.suite import Cell
 from zoo.data import Dataset
-from zoo.models import create
 from zoo.training import Training
-
-TIMED_STEPS = 3
 
 
 def seconds_of_epochs(cells: Sequence[Cell], data: Dataset) -> list[float]:
@@ -24,7 +20,7 @@ def seconds_of_epochs(cells: Sequence[Cell], data: Dataset) -> list[float]:
         seeds = cell.seeds if data.images.is_cuda else cell.seeds[:1]
         work = (cell.model.name, cell.training.labelled_batch, cell.training.unlabelled_batch, len(seeds))
         if work not in known:
-            known[work] = timed(Training(cell.training, create(cell.model, seeds), seeds, data))
+            known[work] = timed(begin(replace(cell, seeds=seeds), data))
         steps = len(data.images) // cell.training.unlabelled_batch
         estimates.append(known[work] * steps * len(cell.seeds) / len(seeds))
     return estimates
@@ -34,15 +30,4 @@ def timed(training: Training) -> float:
     """Seconds a step, after a first one that is not counted."""
     training.steps = 1
     training.run_epoch()
-    training.steps = TIMED_STEPS
-    synchronise(training.device)
-    started = time.perf_counter()
-    training.run_epoch()
-    synchronise(training.device)
-    return (time.perf_counter() - started) / TIMED_STEPS
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait for a GPU's queue; a CPU has none."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    return seconds_a_step(training)

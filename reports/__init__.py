@@ -6,5 +6,6 @@ Every mean carries n and a named spread; what is planned and missing is shown, w
 from reports.cells import HISTORY, KEYS, PLAN, RECORDS, aggregate
 from reports.models import MODELS
 from reports.report import render
+from reports.speed import render_speed
 
-__all__ = ["HISTORY", "KEYS", "MODELS", "PLAN", "RECORDS", "aggregate", "render"]
+__all__ = ["HISTORY", "KEYS", "MODELS", "PLAN", "RECORDS", "aggregate", "render", "render_speed"]

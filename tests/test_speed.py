@@ -1,0 +1,111 @@
+"""The speed command: what it counts against formulas, what it extrapolates by hand, and the files it leaves."""
+
+import io
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import matplotlib.image
+import pandas as pd
+import pytest
+import torch
+
+from benchmark import speed
+from benchmark.__main__ import main
+from benchmark.suite import load_suite, plan
+from reports import render_speed
+from zoo.data import load_dataset
+
+DIGITS = load_dataset("digits")
+CPU = torch.device("cpu")
+
+
+def cell_of(model, seeds):
+    """A cell of the suite `smoke` at 100 labels."""
+    (cell,) = plan(load_suite("smoke"), "smoke", models=[model], labels=[100], seeds=range(seeds))
+    return cell
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_operations_of_a_ladders_step_against_the_formula(seeds):
+    """2 n a b a product: forward, for the weights, and for the inputs, save where the input is the data."""
+    cell = cell_of("ladder", seeds)
+    operations, moved = speed.work(speed.begin(cell, DIGITS))
+    widths, n, m = cell.model.widths, cell.training.labelled_batch, cell.training.unlabelled_batch
+    pairs = [a * b for a, b in pairwise(widths)]
+    encoder = (2 * sum(pairs) + sum(pairs[1:])) * (n + 2 * m)  # labelled, corrupted and clean passes
+    decoder = 3 * sum(pairs) * m
+    assert operations == 2 * seeds * (encoder + decoder)
+    shifts = sum(widths[1:]) + widths[-1]
+    adam = 7 * 4 * seeds * (2 * sum(pairs) + shifts + 10 * sum(widths))
+    noise = 2 * 4 * seeds * (n + m) * sum(widths)
+    images = 4 * seeds * (n + 2 * m) * sum(widths)  # the backward pass needs every layer of every pass at least once
+    assert adam + noise + images < moved < adam + noise + 40 * images
+
+
+def test_peak_and_bandwidth_are_of_this_machine():
+    assert 1e8 < speed.matrix_peak("float32", CPU) < 1e16
+    assert 1e8 < speed.copy_bandwidth(CPU) < 1e14
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def measured_by_hand():
+    """Two models at two numbers of seeds."""
+    row = {"precision": "float32", "floor_ms": 0.5, "floor_share": 0.25, "bound_by": "bytes", "memory_gib": 1.0}
+    times = [("ladder", 1, 8.0, 6.0), ("ladder", 10, 8.0, 2.0), ("vat", 1, 4.0, 3.0), ("vat", 10, 4.0, 1.0)]
+    rows = [row | {"model": m, "seeds": s, "reference_ms": r, "engine_ms": e, "ratio": r / e} for m, s, r, e in times]
+    return pd.DataFrame(rows)
+
+
+def test_hours_by_hand():
+    """12 steps an epoch and 40 epochs: nine seeds are nearest to ten, two to one."""
+    nine, two = cell_of("ladder", 9), cell_of("vat", 2)
+    found = speed.hours([nine, two], measured_by_hand(), DIGITS)
+    assert found["engine"] == pytest.approx(12 * 40 * (9 * 2.0 + 2 * 3.0) / 3.6e6)
+    assert found["reference"] == pytest.approx(12 * 40 * (9 * 8.0 + 2 * 4.0) / 3.6e6)
+    with pytest.raises(KeyError):
+        speed.hours([cell_of("lvan", 1)], measured_by_hand(), DIGITS)
+
+
+def test_a_measurement_is_consistent_with_itself():
+    cell = replace(cell_of("vat", 1), training=replace(cell_of("vat", 1).training, precision="bfloat16"))
+    found = speed.measure([cell], [1, 2], DIGITS)
+    assert found["seeds"].tolist() == [1, 2]
+    assert found["precision"].tolist() == ["bfloat16"] * 2
+    for row in found.itertuples():
+        assert row.ratio == pytest.approx(row.reference_ms / row.engine_ms)
+        assert row.floor_share == pytest.approx(row.floor_ms / row.engine_ms)
+        assert 0 < row.floor_ms < row.engine_ms
+        assert 0.01 < row.memory_gib < 1000
+
+
+def test_the_files_show_what_was_measured():
+    files = render_speed(measured_by_hand(), {"machine": "none"})
+    assert files == render_speed(measured_by_hand(), {"machine": "none"})
+    page = files["speed.md"].decode()
+    assert "- machine: none" in page
+    assert "| ladder  | 10      | float32     | 8.00                        | 2.00                     | 4.00" in page
+    assert pd.read_csv(io.BytesIO(files["speed.csv"]))["engine_ms"].tolist() == [6, 2, 3, 1]
+    pixels = matplotlib.image.imread(io.BytesIO(files["speed.png"]))[..., :3]
+    assert 0.02 < (pixels.min(axis=-1) < 0.9).mean() < 0.5
+
+
+def test_the_command_writes_them_and_says_what_the_suite_would_take(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(speed, "ROUNDS", 1)
+    monkeypatch.setattr(speed, "STEPS", 1)
+    options = ["--suite", "smoke", "--models", "supervised", "--seeds", "1,2", "--out", str(tmp_path / "speed")]
+    monkeypatch.setattr("sys.argv", ["benchmark", "speed", *options])
+    main()
+    assert {path.name for path in (tmp_path / "speed").iterdir()} == {f"speed.{e}" for e in ("md", "csv", "png", "pdf")}
+    out = capsys.readouterr().out
+    hours = float(out.split("training 2 of 14 cells of smoke, engine, extrapolated: ")[1].split()[0])
+    assert math.isfinite(hours)
+
+
+@pytest.mark.parametrize("wrong", ["0", "", "1,-2"])
+def test_no_number_of_seeds_is_refused(monkeypatch, capsys, wrong):
+    monkeypatch.setattr("sys.argv", ["benchmark", "speed", "--suite", "smoke", "--seeds", wrong])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err.startswith("error: --seeds: expected")
