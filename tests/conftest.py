@@ -4,8 +4,13 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from zoo import data
+
+# Tensors this small wait for each other's threads: several times slower on a busy machine.
+os.environ["OMP_NUM_THREADS"] = "1"  # of processes that tests start
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

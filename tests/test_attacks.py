@@ -3,7 +3,7 @@
 import math
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -17,15 +17,6 @@ PIXELS = 12
 SHAPES = {1: (PIXELS,), 2: (3, 4), 3: (1, 3, 4)}  # rank of one image -> its shape
 F64 = torch.float64
 every_norm = pytest.mark.parametrize("norm", NORMS.values(), ids=NORMS.keys())
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Tensors this small wait for each other's threads: five times slower on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def linear(classes: int, *, scale: float = 1.0, dtype: torch.dtype = F64, seed: int = 0) -> nn.Sequential:

@@ -2,7 +2,6 @@
 
 import math
 import warnings
-from collections.abc import Iterator
 from dataclasses import asdict
 
 import numpy as np
@@ -19,15 +18,6 @@ with warnings.catch_warnings():
     import foolbox
 
 PIXELS, CLASSES = 20, 10
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Tensors this small wait for each other's threads: five times slower on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def mlp(logit_scale: float = 1.0) -> nn.Sequential:
