@@ -36,7 +36,6 @@ class Training:
     history: list[Row] = field(default_factory=list)
     seconds: float = 0.0  # spent in epochs and their evaluation, over all sittings
     sittings: list[dict[str, Any]] = field(default_factory=list)  # who trained from which epoch on; kept, not read
-
     captured: bool = True  # on a GPU; else every step is eager, as it always is on a CPU
 
     def __post_init__(self) -> None:
