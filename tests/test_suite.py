@@ -87,7 +87,7 @@ def refusal(name, **chosen):
 
 
 GRIDS = {  # data set, models, seeds by labels, epochs, first epoch of decay, (labelled, unlabelled) batch by labels
-    "smoke": ("digits", MODELS, {50: (0, 1), 100: (0, 1)}, 40, 30, {50: (50, 100), 100: (100, 100)}),
+    "smoke": ("digits", MODELS, {50: (0, 1), 100: (0, 1)}, 30, 24, {50: (50, 100), 100: (100, 100)}),
     "quick": ("mnist", MODELS, dict.fromkeys((50, 100, 1000), (0, 1)), 10, 8, BATCHES | {50: (50, 250)}),
     "standard": ("mnist", MODELS, dict.fromkeys((50, 100, 1000), (0, 1, 2)), 40, 32, BATCHES | {50: (50, 250)}),
     "full": ("mnist", FUSIONS, SEEDS, 250, 200, {50: (50, 100), 100: (100, 100), 1000: (100, 100)}),
