@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from attacks import measure_fgm
 from benchmark.store import (
@@ -24,6 +24,7 @@ from zoo.checkpoints import load_checkpoint, read_tensors, save_seed
 from zoo.config import difference, fingerprint, plain
 from zoo.data import Dataset, subset_hash
 from zoo.errors import BadInput
+from zoo.products import Precision
 from zoo.training import Training, train
 
 ATTACK_MEASURES = (
@@ -89,8 +90,10 @@ def check_same(cell: Cell, folder: Path) -> None:
 
 def as_trained(cell: Cell, folder: Path) -> Cell:
     """The cell in the precision that its folder was trained in, for a report: there `--precision` is not given."""
-    stored = (read_json(folder / "config.json") or {}).get("training", {})
-    precision = stored.get("precision", "float32") if stored else cell.training.precision
+    stored = (read_json(folder / "config.json") or {}).get("training")
+    precision: Any = stored.get("precision", "float32") if isinstance(stored, dict) else None
+    if precision not in get_args(Precision):  # no cell yet, or one that `check_same` refuses
+        return cell
     return replace(cell, training=replace(cell.training, precision=precision))
 
 

@@ -643,3 +643,9 @@ def test_the_reference_engine_is_recorded(tmp_path, call):
     assert call("run", *suite, "--engine-mode", "reference")[0] == 0
     noted = json.loads((tmp_path / "run/cells/vat-50/provenance.json").read_text())["stages"][0]
     assert [sitting["engine_mode"] for sitting in noted["sittings"]] == ["reference"]
+
+
+@pytest.mark.parametrize("stored", ['{"training": "x"}', '{"training": {"precision": "float7"}}', '{"training": []}'])
+def test_report_on_a_damaged_configuration_is_one_line(copy, call, stored):
+    (copy / "cells/vat-50/config.json").write_text(stored)
+    fails(call("report", "--suite", "tiny.toml", "--out", "run"), "vat-50/config.json")

@@ -32,7 +32,7 @@ class Hyperparameters:
 
 @dataclass(frozen=True, config=STRICT)
 class ModelConfig:
-    """One model, complete. Defaults are the released runs' values (FACTS in the README's table of choices)."""
+    """One model, complete; the README's table of choices gives the sources of the defaults."""
 
     name: str
     widths: tuple[int, ...]  # units of layers 0 (input) .. L (classes)
