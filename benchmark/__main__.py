@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import click
 import torch
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from attacks import NORMS
-from benchmark.cell import EngineMode, run_cell, unattacked, untrained
+from benchmark.cell import run_cell, unattacked, untrained
 from benchmark.collect import build_report, stale, write_files, write_report
 from benchmark.estimate import seconds_of_epochs
 from benchmark.progress import Progress, clock
@@ -24,7 +24,8 @@ from zoo.checkpoints import read_tensors
 from zoo.config import MODELS
 from zoo.data import DATASETS, Dataset, labelled_subset, load_dataset
 from zoo.errors import BadInput
-from zoo.products import Precision
+from zoo.fused import Precision
+from zoo.training import Engine, has_compiler
 
 suite_option = click.option("--suite", "name", required=True, help="A built-in suite, or a TOML file of your own.")
 out_option = click.option("--out", type=click.Path(path_type=Path), help="The run's folder; default runs/<suite>.")
@@ -36,6 +37,24 @@ data_option = click.option(
 device_option = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 precision_option = click.option(
     "--precision", type=click.Choice(get_args(Precision)), help="Of training's products; default: the suite's."
+)
+
+
+def chosen_engine(context: click.Context, parameter: click.Parameter, value: str) -> Engine | None:
+    """None for auto. Raises BadInput for one that cannot be had."""
+    if value == "compiled" and not has_compiler():
+        raise BadInput("--engine-mode compiled: found no C++ compiler; install g++, or name one in CXX, or use eager")
+    return None if value == "auto" else cast(Engine, value)
+
+
+engine_option = click.option(
+    "--engine-mode",
+    "engine",
+    type=click.Choice(["auto", *get_args(Engine)]),
+    default="auto",
+    show_default=True,
+    callback=chosen_engine,
+    help="auto: compiled where training is long enough to pay for it and there is a compiler, else eager.",
 )
 
 
@@ -72,7 +91,7 @@ def cli() -> None:
 @click.option("--labels", type=numbers, default="", help="Only these label counts, e.g. 50,100.")
 @click.option("--seeds", type=numbers, default="", help="These seeds instead of the suite's, e.g. 0,1.")
 @precision_option
-@click.option("--engine-mode", type=click.Choice(get_args(EngineMode)), default="fast", show_default=True)
+@engine_option
 @click.option("--dry-run", is_flag=True, help="Show the cells, their state and the estimated time; train nothing.")
 def run(
     name: str,
@@ -83,13 +102,13 @@ def run(
     labels: tuple[int, ...],
     seeds: tuple[int, ...],
     precision: Precision | None,
-    engine_mode: EngineMode,
+    engine: Engine | None,
     dry_run: bool,
 ) -> None:
     """Finish whatever is missing of a suite: train, attack, report. Interrupted, the same command goes on."""
     suite = load_suite(name)
     cells = plan(suite, name, models=models, labels=labels, seeds=seeds, precision=precision)
-    if engine_mode == "reference" and (short := [c for c in cells if c.training.precision != "float32"]):
+    if engine == "reference" and (short := [c for c in cells if c.training.precision != "float32"]):
         raise BadInput(
             f"--engine-mode reference is float32, but {short[0].name} has precision {short[0].training.precision}"
         )
@@ -107,7 +126,7 @@ def run(
         write_json(folder / "suite.json", about)
         with Progress(cells, todo) as progress:
             for cell in [cell for cell, each in zip(cells, todo, strict=True) if each != "complete"]:
-                run_cell(cell, loaded, folder / "cells" / cell.name, progress, engine_mode)
+                run_cell(cell, loaded, folder / "cells" / cell.name, progress, engine)
     write_report(build_report(suite, name, plan(suite, name), folder), folder / "report")
     print(f"report: {folder / 'report' / 'report.md'}")
 
@@ -143,6 +162,7 @@ def report(name: str, out: Path | None, check: bool) -> None:
     "--seeds", "counts", type=numbers, default="1,2", show_default=True, help="How many at once, e.g. 1,2,10."
 )
 @precision_option
+@engine_option
 def speed(
     name: str,
     out: Path,
@@ -152,6 +172,7 @@ def speed(
     labels: int | None,
     counts: tuple[int, ...],
     precision: Precision | None,
+    engine: Engine | None,
 ) -> None:
     """Time the engine beside the plain reference and beside what this machine could do at most."""
     suite = load_suite(name)
@@ -161,7 +182,8 @@ def speed(
     everything = plan(suite, name, precision=precision)
     cells = plan(suite, name, models=models, labels=(at,), precision=precision)
     loaded = data_for(cells, data, device)
-    measured = measure(cells, counts, loaded)
+    engine = engine or ("compiled" if has_compiler() and not loaded.images.is_cuda else "eager")
+    measured = measure(cells, counts, loaded, engine)
     where = environment(loaded.images.device)
     about = {"machine": f"{where['device']}, {where['threads']} threads", "torch": where["versions"]["torch"]}
     about |= {"commit": where["commit"] + ("" if where["clean_tree"] else ", changed"), "command": command()}

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol, get_args
 
 from attacks import measure_fgm
 from benchmark.store import (
@@ -24,8 +24,8 @@ from zoo.checkpoints import load_checkpoint, read_tensors, save_seed
 from zoo.config import difference, fingerprint, plain
 from zoo.data import Dataset, subset_hash
 from zoo.errors import BadInput
-from zoo.products import Precision
-from zoo.training import Training, train
+from zoo.fused import Precision
+from zoo.training import Engine, Training, fitting_engine, train
 
 ATTACK_MEASURES = (
     "clean_error",
@@ -35,10 +35,6 @@ ATTACK_MEASURES = (
     "mean_norm_ratio",
     "short_share",
 )
-
-
-EngineMode = Literal["fast", "reference"]
-"""reference: every step eager. fast: on a GPU, the step captured once and replayed; on a CPU, the same."""
 
 
 class Listener(Protocol):
@@ -103,8 +99,11 @@ def configuration(cell: Cell) -> dict[str, Any]:
     return {"model": plain(cell.model), "training": plain(cell.training), "fingerprint": hashed}
 
 
-def run_cell(cell: Cell, data: Dataset, folder: Path, listener: Listener, engine_mode: EngineMode = "fast") -> None:
-    """Finish whatever is missing of a cell. Interrupted anywhere, a second call goes on and nothing is lost."""
+def run_cell(cell: Cell, data: Dataset, folder: Path, listener: Listener, engine: Engine | None = None) -> None:
+    """Finish whatever is missing of a cell. Interrupted anywhere, a second call goes on and nothing is lost.
+
+    `engine`: None for the one that fits the cell.
+    """
     origin = {"command": command(), "environment": environment(data.images.device), "checksums": data.checksums}
     state = folder / "state.safetensors"
     for seeds in groups(untrained(cell, folder), state):
@@ -116,8 +115,8 @@ def run_cell(cell: Cell, data: Dataset, folder: Path, listener: Listener, engine
             seeds,
             data,
             state=state,
-            sitting=origin | {"engine_mode": engine_mode},
-            captured=engine_mode == "fast",
+            sitting=origin,
+            engine=engine or fitting_engine(cell.training, data),
             progress=lambda training: listener.epoch(cell, training.epoch, latest_errors(training)),
         )
         store_training(cell, training, folder, data)

@@ -19,16 +19,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark.suite import Cell
 from zoo.data import Dataset
+from zoo.fused import Precision
 from zoo.models import create
-from zoo.products import Precision
-from zoo.training import Training
+from zoo.training import Engine, Training
 
 STEPS, ROUNDS = 5, 5
 SIDE = 2048  # of the matrices that the peak is measured with
 COPIED = 2**26  # numbers, 256 MiB: more than any cache
 
 
-def measure(cells: Sequence[Cell], counts: Sequence[int], data: Dataset) -> pd.DataFrame:
+def measure(cells: Sequence[Cell], counts: Sequence[int], data: Dataset, engine: Engine) -> pd.DataFrame:
     """One row a cell and number of seeds: milliseconds a seed-step, floor and memory; see COLUMNS in reports."""
     rows = []
     bandwidth = copy_bandwidth(data.images.device)
@@ -36,11 +36,10 @@ def measure(cells: Sequence[Cell], counts: Sequence[int], data: Dataset) -> pd.D
         peak = matrix_peak(cell.training.precision, data.images.device)
         for count in counts:
             seeds = tuple(range(count))
-            plain = begin(replace(cell, seeds=(0,), training=replace(cell.training, precision="float32")), data)
-            plain.captured = False
-            engine = begin(replace(cell, seeds=seeds), data)
+            alone = replace(cell, seeds=(0,), training=replace(cell.training, precision="float32"))
+            plain, all_at_once = begin(alone, data, "reference"), begin(replace(cell, seeds=seeds), data, engine)
             reset_peak_memory(data.images.device)
-            turns = [(seconds_a_step(plain), seconds_a_step(engine)) for _ in range(ROUNDS + 1)][1:]
+            turns = [(seconds_a_step(plain), seconds_a_step(all_at_once)) for _ in range(ROUNDS + 1)][1:]
             reference, fast = (statistics.median(column) for column in zip(*turns, strict=True))
             memory = peak_memory(data.images.device)
             operations, moved = work(begin(replace(cell, seeds=seeds), data))
@@ -49,6 +48,7 @@ def measure(cells: Sequence[Cell], counts: Sequence[int], data: Dataset) -> pd.D
                 {
                     "model": cell.model.name,
                     "seeds": count,
+                    "engine": engine,
                     "precision": cell.training.precision,
                     "reference_ms": 1e3 * reference,
                     "engine_ms": 1e3 * fast / count,
@@ -64,9 +64,9 @@ def measure(cells: Sequence[Cell], counts: Sequence[int], data: Dataset) -> pd.D
     return pd.DataFrame(rows)
 
 
-def begin(cell: Cell, data: Dataset) -> Training:
+def begin(cell: Cell, data: Dataset, engine: Engine = "eager") -> Training:
     """A training that has not taken a step."""
-    return Training(cell.training, create(cell.model, cell.seeds), cell.seeds, data)
+    return Training(cell.training, create(cell.model, cell.seeds), cell.seeds, data, engine)
 
 
 def seconds_a_step(training: Training) -> float:

@@ -12,6 +12,7 @@ from reports.models import styles
 COLUMNS = {
     "model": "model",
     "seeds": "seeds",
+    "engine": "engine",
     "precision": "precision",
     "reference_ms": "reference, ms a seed-step",
     "engine_ms": "engine, ms a seed-step",

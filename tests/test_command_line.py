@@ -642,7 +642,7 @@ def test_the_reference_engine_is_recorded(tmp_path, call):
     suite = ("--suite", write_suite(tmp_path, VAT_ONLY), "--out", tmp_path / "run")
     assert call("run", *suite, "--engine-mode", "reference")[0] == 0
     noted = json.loads((tmp_path / "run/cells/vat-50/provenance.json").read_text())["stages"][0]
-    assert [sitting["engine_mode"] for sitting in noted["sittings"]] == ["reference"]
+    assert [sitting["engine"] for sitting in noted["sittings"]] == ["reference"]
 
 
 @pytest.mark.parametrize("stored", ['{"training": "x"}', '{"training": {"precision": "float7"}}', '{"training": []}'])

@@ -1,23 +1,81 @@
-"""The engine held to the plain reference: short products, and the step captured in a CUDA graph."""
+"""The engine held to the plain reference: chains and short products, 50 steps of each model, the captured step."""
 
 import numpy as np
 import pytest
 import torch
+from test_losses import build, expected
 from test_training import DIGITS, begin, state_of
 
 import zoo
+from zoo.arithmetic import PLAIN, Calculating, calculating
 from zoo.config import MODELS, TrainingConfig
-from zoo.products import SMALL, Multiplying, bfloat16_product, in_precision
+from zoo.fused import SMALL, Activate, Denoise, Distance, Fused, Normalise, matrix_precision
+from zoo.training import WORTH_COMPILING, fitting_engine, has_compiler
 
 CONFIG = TrainingConfig("digits", labels=100, labelled_batch=50, unlabelled_batch=100, epochs=50, decay_from=50)
+WIDE = {"widths": (64, 96, 64, 48, 10)}
 
 
-def after_steps(name, steps, data=DIGITS, **options):
+def after_steps(name, steps, engine="eager", data=DIGITS, **options):
     """Two seeds of a model after some steps: the training, and the mean of each loss term over them."""
-    training = begin(name, [0, 1], TrainingConfig(**{**vars(CONFIG), **options.pop("config", {})}), data, **options)
+    config = TrainingConfig(**{**vars(CONFIG), **options.pop("config", {})})
+    training = begin(name, [0, 1], config, data, engine=engine, **options)
     training.steps = steps
     training.run_epoch()
     return training, {(row[0], row[2]): row[3] for row in training.history}
+
+
+def numbers(*shape):
+    """Float64 numbers that want a gradient."""
+    generator = torch.Generator().manual_seed(sum(shape))
+    return torch.randn(*shape, dtype=torch.float64, generator=generator).requires_grad_()
+
+
+def statistics(*shape):
+    """A mean and a variance, which is positive."""
+    return numbers(*shape), (numbers(*shape).detach().abs() + 0.5).requires_grad_()
+
+
+@pytest.mark.parametrize("lead", [(), (2,)])
+def test_chains_gradients_against_finite_differences(lead):
+    z, u, a = numbers(*lead, 6, 4), numbers(*lead, 6, 4), numbers(*lead, 10, 4)
+    check = torch.autograd.gradcheck
+    assert check(lambda z, shift: Activate.apply(z, shift, torch.float64), (z, numbers(*lead, 1, 4)))
+    assert check(lambda u: Normalise.apply(u, z.detach(), 0.3), (u,))
+    assert check(lambda u: Normalise.apply(u, None, 0.0), (u,))
+    assert check(Denoise.apply, (z, u, a))
+    assert check(Distance.apply, (z, u, *statistics(*lead, 1, 4)))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_fused_term_against_numpy(name):
+    """The oracle of the plain terms, in float64, for the chains too; and the gradients are those of the plain form."""
+    model, batch, noise = build(name)
+    gradients = []
+    for arithmetic in (PLAIN, Fused()):
+        with calculating(model, arithmetic):
+            terms = model.losses(batch, noise)
+        for i in range(2):
+            for key, value in expected(model, batch, noise, i).items():
+                np.testing.assert_allclose(terms[key][i].item(), value, rtol=1e-9, err_msg=f"{key} of seed {i}")
+        total = torch.stack(list(terms.values())).sum()
+        gradients.append(torch.autograd.grad(total, list(model.parameters()), allow_unused=True))
+    for one, two in zip(*gradients, strict=True):
+        assert (one is None) == (two is None)
+        if one is not None:
+            torch.testing.assert_close(one, two, rtol=1e-8, atol=1e-10)
+
+
+def test_the_slope_at_zero_is_that_of_the_reference():
+    """PyTorch's leaky ReLU has the lower slope there."""
+    slopes = []
+    for apply in (
+        lambda z: Activate.apply(z, torch.zeros(1), torch.float32),
+        lambda z: torch.nn.functional.leaky_relu(z, 0.1),
+    ):
+        z = torch.tensor([[-1.0], [0.0], [1.0]], requires_grad=True)
+        slopes.append(torch.autograd.grad(apply(z).sum(), z)[0])
+    assert torch.equal(*slopes)
 
 
 @pytest.mark.parametrize("shape", [(40, 50, 60), (3, 40, 50, 60)])
@@ -28,40 +86,54 @@ def test_bfloat16_product_and_its_gradients_against_numpy(shape):
     x = torch.randn(*lead, n, k, generator=generator).requires_grad_()
     w = torch.randn(*lead, k, m, generator=generator).requires_grad_()
     g = torch.randn(*lead, n, m, generator=generator)
-    found = bfloat16_product(x, w)
-    gradients = torch.autograd.grad(found, (x, w), g)
-    a, b, c = (tensor.detach().double().numpy() for tensor in (x, w, g))
+    found = Fused("bfloat16").product(x, w)
+    gradients = torch.autograd.grad(found, (x, w), g.bfloat16())
+    a, b, c = (tensor.detach().double().numpy() for tensor in (x, w, g.bfloat16()))
     exact = [a @ b, c @ b.swapaxes(-1, -2), a.swapaxes(-1, -2) @ c]
+    assert found.dtype == torch.bfloat16, "the chain after it widens it"
+    assert all(gradient.dtype == torch.float32 for gradient in gradients)
     for one, two in zip([found, *gradients], exact, strict=True):
-        assert one.dtype == torch.float32
-        error = np.abs(one.detach().numpy() - two).max() / np.sqrt(np.square(two).mean())
+        error = np.abs(one.detach().float().numpy() - two).max() / np.sqrt(np.square(two).mean())
         assert 1e-4 < error < 0.03, "rounded, and no more than that"
 
 
 def test_small_products_stay_in_float32():
     x, w = torch.randn(40, 50), torch.randn(50, SMALL - 1)
-    assert torch.equal(bfloat16_product(x, w), x @ w)
+    assert torch.equal(Fused("bfloat16").product(x, w), x @ w)
 
 
-def test_the_precision_of_a_step_ends_with_it():
-    model = begin("ladder", [0]).model
-    parts = [part for part in model.modules() if isinstance(part, Multiplying)]
-    before = torch.get_float32_matmul_precision()
+def test_the_arithmetic_of_a_step_ends_with_it():
+    model, fused = begin("ladder", [0]).model, Fused("bfloat16")
+    parts = [part for part in model.modules() if isinstance(part, Calculating)]
     assert len(parts) == 2
     within = []
 
     def fail():
-        with in_precision(model, "bfloat16"):
-            within.extend(part.product for part in parts)
+        with calculating(model, fused):
+            within.extend(part.arithmetic for part in parts)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fail()
-    assert within == [bfloat16_product] * 2
-    with in_precision(model, "tf32"):
+    assert within == [fused] * 2
+    assert all(part.arithmetic is PLAIN for part in parts)
+
+
+def test_tf32_ends_with_the_step():
+    before = torch.get_float32_matmul_precision()
+    with matrix_precision("tf32"):
         assert torch.get_float32_matmul_precision() == "high"
-    assert all(part.product is torch.matmul for part in parts)
     assert torch.get_float32_matmul_precision() == before
+
+
+def test_compiling_is_for_long_trainings(monkeypatch):
+    steps = len(DIGITS.images) // CONFIG.unlabelled_batch
+    short = TrainingConfig(**{**vars(CONFIG), "epochs": WORTH_COMPILING // steps, "decay_from": 0})
+    long = TrainingConfig(**{**vars(short), "epochs": short.epochs + 1})
+    monkeypatch.setenv("CXX", "python3")
+    assert [fitting_engine(config, DIGITS) for config in (short, long)] == ["eager", "compiled"]
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert fitting_engine(long, DIGITS) == "eager"
 
 
 def test_an_unknown_precision_is_refused():
@@ -69,29 +141,53 @@ def test_an_unknown_precision_is_refused():
         TrainingConfig(**{**vars(CONFIG), "precision": "bfloat17"})
 
 
+def close(training, reference, rel):
+    """Terms to `rel`, weights to three times that of the way that they went."""
+    for one, two in zip(reference.history, training.history, strict=True):
+        assert one[:3] == two[:3]
+        assert two[3] == pytest.approx(one[3], rel=rel), one[:3]
+    start = begin(reference.model.config.name, [0, 1], CONFIG, **WIDE).model.state_dict()
+    for (key, one), two in zip(reference.model.state_dict().items(), training.model.state_dict().values(), strict=True):
+        way = (one - start[key]).double().norm()
+        assert (one - two).double().norm() <= 3 * rel * way + 1e-6, key
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_fifty_steps_of_the_chains_are_the_references(name):
+    """The same seeds, batches and noise, in float32: nothing but rounding."""
+    reference, fused = after_steps(name, 50, "reference", **WIDE)[0], after_steps(name, 50, "eager", **WIDE)[0]
+    close(fused, reference, 1e-2)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_compiler(), reason="needs a C++ compiler")
+@pytest.mark.parametrize("name", MODELS)
+def test_fifty_compiled_steps_are_the_references(name):
+    reference, compiled = after_steps(name, 50, "reference", **WIDE)[0], after_steps(name, 50, "compiled", **WIDE)[0]
+    close(compiled, reference, 1e-2)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_bfloat16_trains_like_float32(name):
     """The same seeds, batches and noise, 50 steps of layers wide enough to be rounded: every term within 3 %."""
-    wide = {"widths": (64, 96, 64, 48, 10)}
-    plain, terms = after_steps(name, 50, **wide)
-    short, rounded = after_steps(name, 50, config={"precision": "bfloat16"}, **wide)
+    plain, terms = after_steps(name, 50, **WIDE)
+    short, rounded = after_steps(name, 50, config={"precision": "bfloat16"}, **WIDE)
     assert terms.keys() == rounded.keys()
     for key, value in terms.items():
         assert rounded[key] == pytest.approx(value, rel=0.03), key
     weights, others = (training.model.encoder.weight[0] for training in (plain, short))
     assert not torch.equal(weights, others), "else nothing was rounded"
     assert (weights - others).norm() < 0.2 * (
-        weights - begin(name, [0, 1], CONFIG, **wide).model.encoder.weight[0]
+        weights - begin(name, [0, 1], CONFIG, **WIDE).model.encoder.weight[0]
     ).norm()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 @pytest.mark.parametrize("name", MODELS)
 def test_a_captured_step_is_the_eager_step(name):
-    """The same seeds, batches and noise, 50 steps on one GPU: terms to 1e-4, weights to 1e-3 of their way."""
+    """The same seeds, batches and noise, 50 steps on one GPU: terms to 1e-3, weights to 1e-2 of their way."""
     data = zoo.load_dataset("digits").to(torch.device("cuda"))
-    eager, captured = begin(name, [0, 1], CONFIG, data), begin(name, [0, 1], CONFIG, data)
-    eager.captured = False
+    eager, captured = (begin(name, [0, 1], CONFIG, data, engine=each) for each in ("reference", "eager"))
     start = {key: value.clone() for key, value in state_of(eager).items()}
     for training in (eager, captured):
         training.steps = 50
@@ -100,7 +196,7 @@ def test_a_captured_step_is_the_eager_step(name):
     assert eager.execute == eager.compute
     for one, two in zip(eager.history, captured.history, strict=True):
         assert one[:3] == two[:3]
-        assert two[3] == pytest.approx(one[3], rel=1e-4)
+        assert two[3] == pytest.approx(one[3], rel=1e-3)
     for (key, one), two in zip(eager.model.state_dict().items(), captured.model.state_dict().values(), strict=True):
         way = (one - start[key]).double().norm()
-        assert (one - two).double().norm() <= 1e-3 * way + 1e-6, key
+        assert (one - two).double().norm() <= 1e-2 * way + 1e-6, key

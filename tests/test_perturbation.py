@@ -7,6 +7,7 @@ from scipy.special import log_softmax, rel_entr, softmax
 from torch.nn import functional as F
 
 from zoo.config import Hyperparameters, ModelConfig
+from zoo.layers import LayerNoise
 from zoo.models import Batch, create
 from zoo.perturbation import Linearised, curvature, finite_difference, kl_divergence, power_iteration, scale_to, unit
 from zoo.training import draw
@@ -86,7 +87,7 @@ def test_many_iterations_find_the_top_eigenvector_of_the_full_hessian(layer, hid
     model, generator = build(hidden_sd=hidden_sd, power_iterations=400)
     z = gaussian(generator, 1, SIZES["unlabelled"], WIDTHS[layer])
     noise = find_noise(model)
-    found = [None, *[hidden_sd * noise[f"unlabelled/find/0/hidden/{level}"] for level in (1, 2, 3)], None]
+    found = LayerNoise(1.0, [None, *[hidden_sd * noise[f"unlabelled/find/0/hidden/{n}"] for n in (1, 2, 3)], None])
     wanted = dominant(hessians(frozen(model, layer, z, found), z), 400)
     r = model.perturbation(layer, z, noise, "unlabelled")[0].numpy()
     assert (np.abs(cosine(r, wanted)) > 0.999).all()
@@ -108,7 +109,7 @@ def test_linearised_products_against_automatic_differentiation(start, noisy):
     model, generator = build(seeds=(0, 1))
     z, d = (gaussian(generator, 2, 12, WIDTHS[start]) for _ in range(2))
     v = gaussian(generator, 2, 12, WIDTHS[-1])
-    noise = [0.5 * gaussian(generator, 2, 12, width) for width in WIDTHS] if noisy else None
+    noise = LayerNoise(0.5, [gaussian(generator, 2, 12, width) for width in WIDTHS]) if noisy else None
     rest, forward = model.encoder.linearise(z, start=start, noise=noise), frozen(model, start, z, noise)
     with torch.no_grad():
         logits, forward_product = torch.func.jvp(forward, (z,), (d,))
@@ -134,7 +135,7 @@ def test_exact_product_is_the_limit_of_the_finite_difference(start):
     """The difference quotient: gradient at xi d of the mean KL is xi H d / examples, to first order."""
     model, generator = build()
     z, d = (gaussian(generator, 1, 12, WIDTHS[start]) for _ in range(2))
-    noise = [0.5 * gaussian(generator, 1, 12, width) for width in WIDTHS]
+    noise = LayerNoise(0.5, [gaussian(generator, 1, 12, width) for width in WIDTHS])
     forward = frozen(model, start, z, noise)
     difference = finite_difference(forward(z).detach(), [forward], z, 1e-6)(d).numpy() * 12 / 1e-6
     product = curvature(model.encoder.linearise(z, start=start, noise=noise))(d).detach().numpy()
@@ -263,7 +264,7 @@ def test_each_finite_difference_has_its_own_noise_and_statistics(layer):
     z, noise = gaussian(generator, 1, SIZES["unlabelled"], WIDTHS[layer]), find_noise(model)
 
     def log_probabilities(k, moved):
-        found = [None, *[0.5 * noise[f"unlabelled/find/{k}/hidden/{level}"] for level in (1, 2, 3)], None]
+        found = LayerNoise(0.5, [None, *[noise[f"unlabelled/find/{k}/hidden/{n}"] for n in (1, 2, 3)], None])
         return model.encode(moved, start=layer, noise=found).logits.log_softmax(-1)
 
     d = noise[f"unlabelled/direction/{layer}"]

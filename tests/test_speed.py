@@ -51,7 +51,14 @@ def test_peak_and_bandwidth_are_of_this_machine():
 
 def measured_by_hand():
     """Two models at two numbers of seeds."""
-    row = {"precision": "float32", "floor_ms": 0.5, "floor_share": 0.25, "bound_by": "bytes", "memory_gib": 1.0}
+    row = {
+        "engine": "eager",
+        "precision": "float32",
+        "floor_ms": 0.5,
+        "floor_share": 0.25,
+        "bound_by": "bytes",
+        "memory_gib": 1.0,
+    }
     times = [("ladder", 1, 8.0, 6.0), ("ladder", 10, 8.0, 2.0), ("vat", 1, 4.0, 3.0), ("vat", 10, 4.0, 1.0)]
     rows = [row | {"model": m, "seeds": s, "reference_ms": r, "engine_ms": e, "ratio": r / e} for m, s, r, e in times]
     return pd.DataFrame(rows)
@@ -69,7 +76,7 @@ def test_hours_by_hand():
 
 def test_a_measurement_is_consistent_with_itself():
     cell = replace(cell_of("vat", 1), training=replace(cell_of("vat", 1).training, precision="bfloat16"))
-    found = speed.measure([cell], [1, 2], DIGITS)
+    found = speed.measure([cell], [1, 2], DIGITS, "eager")
     assert found["seeds"].tolist() == [1, 2]
     assert found["precision"].tolist() == ["bfloat16"] * 2
     for row in found.itertuples():
@@ -84,7 +91,10 @@ def test_the_files_show_what_was_measured():
     assert files == render_speed(measured_by_hand(), {"machine": "none"})
     page = files["speed.md"].decode()
     assert "- machine: none" in page
-    assert "| ladder  | 10      | float32     | 8.00                        | 2.00                     | 4.00" in page
+    assert (
+        "| ladder  | 10      | eager    | float32     | 8.00                        | 2.00                     | 4.00"
+        in page
+    )
     assert pd.read_csv(io.BytesIO(files["speed.csv"]))["engine_ms"].tolist() == [6, 2, 3, 1]
     pixels = matplotlib.image.imread(io.BytesIO(files["speed.png"]))[..., :3]
     assert 0.02 < (pixels.min(axis=-1) < 0.9).mean() < 0.5
@@ -93,7 +103,18 @@ def test_the_files_show_what_was_measured():
 def test_the_command_writes_them_and_says_what_the_suite_would_take(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(speed, "ROUNDS", 1)
     monkeypatch.setattr(speed, "STEPS", 1)
-    options = ["--suite", "smoke", "--models", "supervised", "--seeds", "1,2", "--out", str(tmp_path / "speed")]
+    options = [
+        "--suite",
+        "smoke",
+        "--models",
+        "supervised",
+        "--seeds",
+        "1,2",
+        "--engine-mode",
+        "eager",
+        "--out",
+        str(tmp_path / "speed"),
+    ]
     monkeypatch.setattr("sys.argv", ["benchmark", "speed", *options])
     main()
     assert {path.name for path in (tmp_path / "speed").iterdir()} == {f"speed.{e}" for e in ("md", "csv", "png", "pdf")}

@@ -45,9 +45,9 @@ def config_of(name, widths=WIDTHS, **options):
     return ModelConfig(name, widths, hyperparameters, **options)
 
 
-def begin(name, seeds, config=CONFIG, data=DIGITS, **options):
+def begin(name, seeds, config=CONFIG, data=DIGITS, engine="eager", **options):
     """A training that has not taken a step."""
-    return Training(config, create(config_of(name, **options), seeds), seeds, data)
+    return Training(config, create(config_of(name, **options), seeds), seeds, data, engine)
 
 
 def generators(*seeds):

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, model_validator
 from pydantic.dataclasses import dataclass
 
 from zoo.errors import BadInput, unknown
-from zoo.products import Precision
+from zoo.fused import Precision
 
 Count = Annotated[int, Field(ge=0)]
 STRICT = ConfigDict(extra="forbid", strict=False, allow_inf_nan=False)

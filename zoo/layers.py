@@ -11,15 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from zoo.arithmetic import BATCH_NORM_EPSILON, LEAKY_SLOPE, Calculating, Statistics, standardise
 from zoo.perturbation import Linearised
-from zoo.products import Multiplying
-
-BATCH_NORM_EPSILON = 1e-10
-LEAKY_SLOPE = 0.1
-Statistics = tuple[Tensor, Tensor]
-"""Mean and biased variance of a layer's projections, each (..., 1, units)."""
 
 
 @dataclass(frozen=True)
@@ -31,16 +25,12 @@ class Pass:
     logits: Tensor
 
 
-def normalise(projection: Tensor, statistics: Statistics) -> Tensor:
-    """Batch normalisation without scale or shift."""
-    mean, variance = statistics
-    return (projection - mean) * torch.rsqrt(variance + BATCH_NORM_EPSILON)
+@dataclass(frozen=True)
+class LayerNoise:
+    """What a pass adds to its z(l): sd times standard Gaussian noise by layer 0..L, None where there is none."""
 
-
-def batch_statistics(projection: Tensor) -> Statistics:
-    """Mean and biased variance over the examples of the batch."""
-    mean = projection.mean(-2, keepdim=True)
-    return mean, (projection - mean).square().mean(-2, keepdim=True)  # torch.var_mean is ten times slower on a CPU
+    sd: float
+    layers: Sequence[Tensor | None]
 
 
 def gaussian_weight(generators: Sequence[torch.Generator] | None, fan_in: int, fan_out: int) -> nn.Parameter:
@@ -51,7 +41,7 @@ def gaussian_weight(generators: Sequence[torch.Generator] | None, fan_in: int, f
     return nn.Parameter(torch.stack(draws) / math.sqrt(fan_in))
 
 
-class Encoder(Multiplying):
+class Encoder(Calculating):
     """Fully connected encoder of the VAL paper, section 4: layers 1..L, layer 0 is the input.
 
     z(l) = normalised h(l-1) W(l); z~(l) = z(l) + noise; h(l) = leaky ReLU(z~(l) + shift(l)); logits = scale (z~(L) +
@@ -97,30 +87,33 @@ class Encoder(Multiplying):
         z: Tensor,
         *,
         start: int = 0,
-        noise: Sequence[Tensor | None] | None = None,
+        noise: LayerNoise | None = None,
         statistics: Sequence[Statistics] | None = None,
         perturb: Callable[[int, Tensor], Tensor] | None = None,
     ) -> Pass:
         """From z~(start), (..., examples, units), to the logits.
 
-        `noise[l]` is added to z(l) for l > start. `statistics` of layers start+1..L, else the batch's own.
+        `noise` is added to z(l) for l > start. `statistics` of layers start+1..L, else the batch's own.
         `perturb(l, z~(l))` replaces z~(l), the start included.
         """
         z = z if perturb is None else perturb(start, z)
         zs, used = [z], []
         for layer in range(start + 1, self.depth + 1):
-            h = z if layer == 1 else F.leaky_relu(z + self.shift[layer - 2], LEAKY_SLOPE)
-            projection = self.product(h, self.weight[layer - 1])
-            if statistics is not None:
-                mean, variance = statistics[layer - start - 1]
+            weight = self.weight[layer - 1]
+            if layer == 1:
+                projection = self.arithmetic.product(z, weight)
             else:
-                mean, variance = batch_statistics(projection)
-            z = normalise(projection, (mean, variance))
-            if noise is not None and (extra := noise[layer]) is not None:
-                z = z + extra
+                projection = self.arithmetic.project(z, self.shift[layer - 2], weight)
+            extra = None if noise is None else noise.layers[layer]
+            if statistics is None:
+                z, own = self.arithmetic.normalise(projection, extra, 0.0 if noise is None else noise.sd)
+            else:
+                own = statistics[layer - start - 1]
+                z = standardise(projection, own)
+                z = z if noise is None or extra is None else torch.add(z, extra, alpha=noise.sd)
             z = z if perturb is None else perturb(layer, z)
             zs.append(z)
-            used.append((mean, variance))
+            used.append(own)
         return Pass(zs, used, self.scale * (z + self.shift[-1]))
 
     @torch.no_grad()
@@ -131,32 +124,33 @@ class Encoder(Multiplying):
         """
         path: Pass = self(z, start=start, **options)
         slopes = [
-            (z + self.shift[layer - 1] > 0).to(z.dtype) * (1 - LEAKY_SLOPE) + LEAKY_SLOPE if layer else torch.ones(())
+            (z + self.shift[layer - 1] > 0).to(z.dtype) * (1 - LEAKY_SLOPE) + LEAKY_SLOPE
             for layer, z in enumerate(path.z[:-1], start)
+            if layer > 0
         ]
+        ahead = [*slopes, self.scale]  # what scales the input of a product, or the logits
+        first = None if start == 0 else ahead.pop(0)
         inverse_sds = [torch.rsqrt(variance + BATCH_NORM_EPSILON) for _, variance in path.statistics]
-        gains = [b * a for b, a in zip([*slopes, self.scale], [torch.ones(()), *inverse_sds], strict=True)]
-        weights = list(self.weight)[start:]
+        gains = [slope * inverse for slope, inverse in zip(ahead, inverse_sds, strict=True)]
+        weights, product = list(self.weight)[start:], self.arithmetic.product
 
         @torch.no_grad()
         def jvp(d: Tensor) -> Tensor:
-            d = d if start == 0 else d * gains[0]
-            for weight, gain in zip(weights, gains[1:], strict=True):
-                d = self.product(d, weight) * gain
+            d = d if first is None else d * first
+            for weight, gain in zip(weights, gains, strict=True):
+                d = product(d, weight) * gain
             return d
 
         @torch.no_grad()
         def vjp(v: Tensor) -> Tensor:
-            v = v * gains[-1]
-            for weight, gain in zip(reversed(weights), reversed(gains[:-1]), strict=True):
-                v = self.product(v, weight.mT)
-                v = v if gain.ndim == 0 else v * gain
-            return v
+            for weight, gain in zip(reversed(weights), reversed(gains), strict=True):
+                v = product(v * gain, weight.mT)
+            return v.to(z.dtype) if first is None else v * first
 
         return Linearised(path.logits, jvp, vjp)
 
 
-class Decoder(Multiplying):
+class Decoder(Calculating):
     """The ladder's decoder, symmetric to the encoder, with the Gaussian combinator of Rasmus et al. (2015)."""
 
     def __init__(self, widths: Sequence[int], generators: Sequence[torch.Generator] | None = None) -> None:
@@ -167,35 +161,24 @@ class Decoder(Multiplying):
         start = torch.tensor([0.0, 1, 0, 0, 0, 0, 1, 0, 0, 0])[:, None]  # a2 = a7 = 1
         self.combinator = nn.ParameterList([start.expand(*lead, 10, width).clone() for width in widths])
 
-    def combine(self, layer: int, z: Tensor, u: Tensor) -> Tensor:
-        """g(z~, u) = (z~ - mu(u)) v(u) + mu(u): the best denoiser if z given u is Gaussian."""
-        a1, a2, a3, a4, a5, a6, a7, a8, a9, a10 = self.combinator[layer].split(1, dim=-2)
-        mu = a1 * torch.sigmoid(a2 * u + a3) + a4 * u + a5
-        v = a6 * torch.sigmoid(a7 * u + a8) + a9 * u + a10
-        z_hat: Tensor = (z - mu) * v + mu
-        return z_hat
-
     def forward(self, corrupted: Pass) -> list[Tensor]:
         """The reconstructions z^(l), l = 0..L, (..., examples, units), from the top down."""
         u = corrupted.logits.softmax(-1)
         reconstructions: list[Tensor] = []
         for layer in reversed(range(len(self.combinator))):
-            z_hat = self.combine(layer, corrupted.z[layer], normalise(u, batch_statistics(u)))
+            z_hat = self.arithmetic.denoise(corrupted.z[layer], u, self.combinator[layer])
             reconstructions.insert(0, z_hat)
             if layer > 0:
-                u = self.product(z_hat, self.weight[layer - 1])
+                u = self.arithmetic.product(z_hat, self.weight[layer - 1])
         return reconstructions
 
+    def costs(self, reconstructions: Sequence[Tensor], clean: Pass, weights: Sequence[float]) -> list[Tensor]:
+        """lambda(l) / width(l) * mean over examples of ||z^BN(l) - z(l)||^2, l = 0..L, each of shape (...).
 
-def denoising_costs(reconstructions: Sequence[Tensor], clean: Pass, weights: Sequence[float]) -> list[Tensor]:
-    """lambda(l) / width(l) * mean over examples of ||z^BN(l) - z(l)||^2, l = 0..L, each of shape (...).
-
-    z^BN(l) is the reconstruction normalised by the clean path's batch statistics (Rasmus et al., Algorithm 1); the
-    input has none. Gradients reach the clean path too.
-    """
-    costs = []
-    for layer, (z_hat, z, weight) in enumerate(zip(reconstructions, clean.z, weights, strict=True)):
-        if layer > 0:
-            z_hat = normalise(z_hat, clean.statistics[layer - 1])
-        costs.append(weight * (z_hat - z).square().mean((-2, -1)))
-    return costs
+        z^BN(l) is the reconstruction normalised by the clean path's batch statistics (Rasmus et al., Algorithm 1); the
+        input has none. Gradients reach the clean path too.
+        """
+        costs = [weights[0] * (reconstructions[0] - clean.z[0]).square().mean((-2, -1))]
+        for z_hat, z, own, weight in zip(reconstructions[1:], clean.z[1:], clean.statistics, weights[1:], strict=True):
+            costs.append(weight * self.arithmetic.distance(z_hat, z, own))
+        return costs

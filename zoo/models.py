@@ -15,12 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.config import ModelConfig
-from zoo.layers import Decoder, Encoder, Pass, denoising_costs
+from zoo.layers import Decoder, Encoder, LayerNoise, Pass
 from zoo.perturbation import curvature, finite_difference, kl_divergence, power_iteration, scale_to
 from zoo.randomness import stream
 
 Noise = Mapping[str, Tensor]
-LayerNoise = Sequence[Tensor | None]  # by layer 0..L
 Sizes = Mapping[str, int]  # examples a group, of the groups "labelled" and "unlabelled" (they are normalised apart)
 Shapes = dict[str, tuple[int, int]]
 
@@ -94,7 +93,7 @@ class Classifier(nn.Module):
     def hidden_noise(self, noise: Noise, prefix: str) -> LayerNoise:
         """The noise of a pass that has it on hidden layers alone."""
         hidden = range(1, len(self.config.widths) - 1)
-        return [None, *[self.config.hidden_sd * noise[f"{prefix}/hidden/{layer}"] for layer in hidden], None]
+        return LayerNoise(self.config.hidden_sd, [None, *[noise[f"{prefix}/hidden/{layer}"] for layer in hidden], None])
 
     def losses(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
         """Cross-entropy of the noisy pass on labelled examples."""
@@ -122,22 +121,26 @@ class Ladder(Classifier):
         layers = list(enumerate(self.config.widths))
         return {f"{group}/corruption/{layer}": (sizes[group], width) for group in sizes for layer, width in layers}
 
-    def corruption(self, noise: Noise, group: str) -> list[Tensor]:
-        """The corrupted path's noise, by layer 0..L."""
+    def corruption(self, noise: Noise, group: str) -> LayerNoise:
+        """The corrupted path's noise, at every layer."""
         layers = range(len(self.config.widths))
-        return [self.config.corruption_sd * noise[f"{group}/corruption/{layer}"] for layer in layers]
+        return LayerNoise(self.config.corruption_sd, [noise[f"{group}/corruption/{layer}"] for layer in layers])
+
+    def corrupted_input(self, x: Tensor, noise: Noise, group: str) -> Tensor:
+        """z~(0)."""
+        return torch.add(x, noise[f"{group}/corruption/0"], alpha=self.config.corruption_sd)
 
     def corrupt(self, x: Tensor, noise: Noise, group: str) -> Pass:
         """The corrupted path: VAL paper eq. 1 and 2."""
-        extra = self.corruption(noise, group)
-        return self.encode(x + extra[0], noise=extra)
+        return self.encode(self.corrupted_input(x, noise, group), noise=self.corruption(noise, group))
 
     def losses(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
         """Only unlabelled examples are denoised; gradients reach clean path, corrupted path and decoder."""
         clean = self.encode(batch.unlabelled)
         self.track(batch, clean)
         corrupted = {group: self.corrupt(batch[group], noise, group) for group in ("labelled", "unlabelled")}
-        costs = denoising_costs(self.decoder(corrupted["unlabelled"]), clean, self.config.denoising_weights())
+        reconstructions = self.decoder(corrupted["unlabelled"])
+        costs = self.decoder.costs(reconstructions, clean, self.config.denoising_weights())
         terms = {"cross_entropy": cross_entropy(corrupted["labelled"].logits, batch.labels)}
         terms |= {f"denoising_{layer}": cost for layer, cost in enumerate(costs)}
         return terms | self.smoothing(corrupted, noise)
@@ -237,8 +240,8 @@ class LVAN(VirtualAdversarial, Ladder):
         def perturb(layer: int, z: Tensor) -> Tensor:
             return z + self.perturbation(layer, z, noise, group) if layer in self.config.eps() else z
 
-        extra = self.corruption(noise, group)
-        return self.encode(x + extra[0], noise=extra, perturb=perturb if group in self.groups() else None)
+        start, extra = self.corrupted_input(x, noise, group), self.corruption(noise, group)
+        return self.encode(start, noise=extra, perturb=perturb if group in self.groups() else None)
 
 
 CLASSES: dict[str, type[Classifier]] = {
