@@ -160,6 +160,9 @@ def test_fifty_steps_of_the_chains_are_the_references(name):
 
 
 @pytest.mark.slow
+# Two warnings that torch's compiler raises about torch's own code:
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @pytest.mark.skipif(not has_compiler(), reason="needs a C++ compiler")
 @pytest.mark.parametrize("name", MODELS)
 def test_fifty_compiled_steps_are_the_references(name):
