@@ -52,6 +52,25 @@ def measure_fgm(
     `y` says which labels the attacked loss has. Each batch takes one gradient for all, then one forward pass
     for each norm and eps; no image outlives its batch. ValueError as in `fgm`, or an unknown norm name.
     """
+    return measure_fgm_together(model, 1, x, y_true, norms=norms, eps=eps, y=y, clip=clip, batch_size=batch_size)[0]
+
+
+def measure_fgm_together(
+    model: nn.Module,
+    models: int,
+    x: Tensor,
+    y_true: Tensor,
+    *,
+    norms: Sequence[str],
+    eps: Sequence[float],
+    y: Literal["predicted", "true"] = "predicted",
+    clip: Clip | None = None,
+    batch_size: int = 1000,
+) -> list[list[Measurement]]:
+    """`measure_fgm` of several models in one, each of them on all of x; their measurements, model by model.
+
+    `model` takes (models * N, ...), the first N for the first of them, and gives (models * N, classes).
+    """
     bounds = [named(norm) for norm in norms]
     for size in eps:
         check_bound(size, norm=1, l1="spread")
@@ -63,37 +82,41 @@ def measure_fgm(
     n = len(x)
     check_labels(y_true, n)
     y_true = y_true.to(x.device)
-    clean, zero, nonfinite = (torch.empty(n, dtype=torch.bool) for _ in range(3))
-    attacked = torch.empty(len(bounds), len(eps), n, dtype=torch.bool)
-    length = torch.empty(len(bounds), len(eps), n, dtype=torch.float64)
+    clean, zero, nonfinite = (torch.empty(models, n, dtype=torch.bool) for _ in range(3))
+    attacked = torch.empty(len(bounds), len(eps), models, n, dtype=torch.bool)
+    length = torch.empty(len(bounds), len(eps), models, n, dtype=torch.float64)
     for part in batches(n, batch_size):
-        images, truth = x[part], y_true[part]
-        found = input_gradient(model, images, truth if y == "true" else None, batch_size)
+        images, truth = (given[part].repeat(models, *[1] * (given.ndim - 1)) for given in (x, y_true))
+        found = input_gradient(model, images, truth if y == "true" else None, len(images))
         check_logits(found.logits, truth, len(images))
-        clean[part], zero[part], nonfinite[part] = _wrong(found.logits, truth), found.zero, found.nonfinite
+        clean[:, part] = _wrong(found.logits, truth).view(models, -1)
+        zero[:, part], nonfinite[:, part] = found.zero.view(models, -1), found.nonfinite.view(models, -1)
         for i, bound in enumerate(bounds):
             direction = step(found.gradient, eps=1.0, norm=bound.order, l1=bound.l1)
             for j, size in enumerate(eps):
                 adversarial = moved(images, size * direction, clip)
                 with torch.no_grad():
-                    attacked[i, j, part] = _wrong(model(adversarial), truth)
+                    attacked[i, j, :, part] = _wrong(model(adversarial), truth).view(models, -1)
                 delta = (adversarial.double() - images.double()).flatten(1)
-                length[i, j, part] = torch.linalg.vector_norm(delta, bound.order, dim=1)
+                length[i, j, :, part] = torch.linalg.vector_norm(delta, bound.order, dim=1).view(models, -1)
     return [
-        Measurement(
-            attack="fgm",
-            norm=norm,
-            eps=size,
-            n=n,
-            clean_error=_share(clean),
-            attacked_error=_share(attacked[i, j]),
-            zero_gradient_share=_share(zero),
-            nonfinite_gradient_share=_share(nonfinite),
-            mean_norm_ratio=(length[i, j] / size).mean().item() if size else 1.0,
-            short_share=_share(length[i, j] < size * (1 - SHORT)),
-        )
-        for i, norm in enumerate(norms)
-        for j, size in enumerate(eps)
+        [
+            Measurement(
+                attack="fgm",
+                norm=norm,
+                eps=size,
+                n=n,
+                clean_error=_share(clean[k]),
+                attacked_error=_share(attacked[i, j, k]),
+                zero_gradient_share=_share(zero[k]),
+                nonfinite_gradient_share=_share(nonfinite[k]),
+                mean_norm_ratio=(length[i, j, k] / size).mean().item() if size else 1.0,
+                short_share=_share(length[i, j, k] < size * (1 - SHORT)),
+            )
+            for i, norm in enumerate(norms)
+            for j, size in enumerate(eps)
+        ]
+        for k in range(models)
     ]
 
 

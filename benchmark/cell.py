@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, get_args
 
-from attacks import measure_fgm
+from attacks import measure_fgm_together
 from benchmark.store import (
     HISTORY,
     RECORDS,
@@ -20,7 +20,7 @@ from benchmark.store import (
     write_table,
 )
 from benchmark.suite import Cell
-from zoo.checkpoints import load_checkpoint, read_tensors, save_seed
+from zoo.checkpoints import Together, load_checkpoint, read_tensors, save_seed
 from zoo.config import difference, fingerprint, plain
 from zoo.data import Dataset, subset_hash
 from zoo.errors import BadInput
@@ -124,8 +124,7 @@ def run_cell(cell: Cell, data: Dataset, folder: Path, listener: Listener, engine
     state.unlink(missing_ok=True)  # what a crash after the last record left
     if seeds := unattacked(cell, folder):
         listener.change(cell, "attacking")
-        for seed in seeds:
-            store_attacks(cell, seed, folder, data, origin)
+        store_attacks(cell, seeds, folder, data, origin)
     listener.change(cell, "complete")
 
 
@@ -175,21 +174,31 @@ def store_training(cell: Cell, training: Training, folder: Path, data: Dataset) 
     add(folder / "records.csv", rows, RECORDS, instead_of=training.seeds)
 
 
-def store_attacks(cell: Cell, seed: int, folder: Path, data: Dataset, origin: dict[str, Any]) -> None:
-    """Attack one checkpoint on all test images and add what was measured to the records."""
+def store_attacks(cell: Cell, seeds: Sequence[int], folder: Path, data: Dataset, origin: dict[str, Any]) -> None:
+    """Attack checkpoints on all test images, all at once, and add what was measured to the records."""
     records = read_table(folder / "records.csv", RECORDS)
-    trained = records[(records["seed"] == seed) & (records["measure"] == "test_error")].iloc[0]
+    trained = records[records["measure"] == "test_error"].set_index("seed")
+    errors, subsets = trained["value"].to_dict(), trained["subset"].to_dict()
     started = time.monotonic()
-    model = load_checkpoint(checkpoint(folder, seed), data.images.device)
-    found = measure_fgm(model, data.test_images, data.test_labels, norms=cell.attack.norms, eps=cell.attack.eps)
+    models = [load_checkpoint(checkpoint(folder, seed), data.images.device) for seed in seeds]
+    found = measure_fgm_together(
+        Together(models),
+        len(seeds),
+        data.test_images,
+        data.test_labels,
+        norms=cell.attack.norms,
+        eps=cell.attack.eps,
+    )
     rows = []
-    for result in found:
-        for name in ATTACK_MEASURES:  # of a diverged seed there is nothing to attack: its errors mean nothing
-            value = math.nan if math.isnan(trained["value"]) else getattr(result, name)
+    for seed, results in zip(seeds, found, strict=True):
+        diverged = math.isnan(errors[seed])  # there is nothing to attack: its errors mean nothing
+        for result in results:
             of = (result.attack, result.norm, result.eps)
-            rows.append((seed, cell.training.epochs, name, *of, value, result.n, trained["subset"]))
+            for name in ATTACK_MEASURES:
+                value = math.nan if diverged else getattr(result, name)
+                rows.append((seed, cell.training.epochs, name, *of, value, result.n, subsets[seed]))
     hours = (time.monotonic() - started) / 3600
-    note(folder, {"stage": "attack", "seeds": [seed], "hours": hours, "sittings": [origin]})
+    note(folder, {"stage": "attack", "seeds": list(seeds), "hours": hours, "sittings": [origin]})
     add(folder / "records.csv", rows, RECORDS)
 
 

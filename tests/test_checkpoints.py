@@ -3,6 +3,7 @@
 import json
 import struct
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 import zoo
-from zoo.checkpoints import load_checkpoint, read_tensors, save_seed, write_tensors, write_whole
+from attacks import measure_fgm, measure_fgm_together
+from zoo.checkpoints import Together, load_checkpoint, read_tensors, save_seed, write_tensors, write_whole
 from zoo.config import LADDERS, LAYER_WISE, MODELS, VIRTUAL_ADVERSARIAL, Hyperparameters, ModelConfig
 from zoo.models import create
 
@@ -226,3 +228,26 @@ def test_a_failed_write_leaves_the_old_file_alone(tmp_path, monkeypatch, failing
     monkeypatch.undo()
     assert path.read_bytes() == b"old"
     assert [child.name for child in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("name", ["supervised", "lvan-lw"])
+def test_checkpoints_attacked_together_are_each_its_own(tmp_path, name):
+    """Every measurement of every model as it is alone; the models differ, so a swap would show."""
+    model, data = build(name), zoo.load_dataset("digits")
+    alone = []
+    for index, seed in enumerate(SEEDS):
+        save_seed(tmp_path / str(seed), model, index, {})
+        alone.append(load_checkpoint(tmp_path / str(seed)))
+    together = Together(alone)
+    x, y = data.test_images, data.test_labels
+    with torch.no_grad():
+        both = together(torch.cat([x, x])).unflatten(0, (2, -1))
+        for logits, one in zip(both, alone, strict=True):
+            torch.testing.assert_close(logits, one(x), rtol=1e-5, atol=1e-5)
+    options = {"norms": ["L1-spread", "L2", "Linf"], "eps": [0.5, 2.0], "batch_size": 100}
+    found = measure_fgm_together(together, 2, x, y, **options)
+    wanted = [measure_fgm(one, x, y, **options) for one in alone]
+    assert len({result.attacked_error for results in wanted for result in results}) > 6
+    for one, two in zip(chain(*found), chain(*wanted), strict=True):
+        for key, value in asdict(two).items():
+            assert getattr(one, key) == (pytest.approx(value, rel=1e-5) if isinstance(value, float) else value), key

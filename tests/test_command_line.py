@@ -236,7 +236,7 @@ def test_a_new_eps_attacks_alone(copy, call):
             assert pd.read_csv(copy / "cells" / name).groupby("eps")["value"].size().tolist() == [24, 24]
         elif not name.endswith("provenance.json"):
             assert after[name] == before[name]
-    assert stages(copy / "cells/vat-50")[-2:] == [("attack", [0]), ("attack", [1])]
+    assert stages(copy / "cells/vat-50")[-1:] == [("attack", [0, 1])]
 
 
 def test_a_deleted_checkpoint_is_trained_again_to_the_same_bytes(tmp_path, call):

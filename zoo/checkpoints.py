@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,24 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> Classifie
         raise BadInput(f"{path} does not hold the model its card describes ({reason})") from error
     model.card = card
     return model.eval().requires_grad_(False)
+
+
+class Together(nn.Module):
+    """Models of one configuration as one: (models * N, inputs), the first N for the first, -> (models * N, classes)."""
+
+    def __init__(self, models: Sequence[Classifier]) -> None:
+        """`models`: of one seed each, on one device."""
+        super().__init__()
+        self.count = len(models)
+        self.stacked = create(models[0].config, range(self.count)).to(next(models[0].parameters()).device)
+        states = [model.state_dict() for model in models]
+        self.stacked.load_state_dict({name: torch.stack([state[name] for state in states]) for name in states[0]})
+        self.eval().requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Each model on its own share of x."""
+        logits: Tensor = self.stacked.at_test(x.view(self.count, -1, x.shape[-1]))
+        return logits.flatten(0, 1)
 
 
 def load(run: str | Path, model: str, *, labels: int, seed: int, device: str | torch.device = "cpu") -> nn.Module:
