@@ -210,35 +210,35 @@ def decode_cost(params: Params, corrupted: Path, clean: Path, lambdas: Sequence[
 
 
 def jacobian(params: Params, ztilde_l: Array, layer: int, noise: Noise) -> Array:
-    """d logits / d ztilde(layer) of every example, (examples, classes, d_layer), as a product of matrices.
+    """d logits / d ztilde(layer), (examples, classes, examples, d_layer): each one's logits by each one's point.
 
-    The batch statistics are those of the unperturbed pass from ztilde_l with this noise, held constant.
+    Batch normalisation couples the examples: d z_n / d z_pre_m = (delta_nm - 1 / N - z_n z_m / N) / sd in every unit,
+    since mean and variance are functions of the batch too (Ioffe and Szegedy 2015, section 3).
     """
     path = encode(params, None, noise, start_layer=layer, z_start=ztilde_l)
-    top = depth(params)
-    jacobians = []
-    for n in range(len(ztilde_l)):
-        product = np.diag(as_float64(params["scale"]))  # d logits / d ztilde(L)
-        for upper in range(top, layer, -1):
-            variance = path.statistics[upper][1]
-            by_pre_activation = np.diag(1.0 / np.sqrt(variance + BATCH_NORM_EPSILON))
-            product = product @ by_pre_activation @ as_float64(params[f"weight_{upper}"]).T
-            if upper - 1 > 0:  # leaky ReLU of layer upper - 1; the inputs have none
-                shifted = path.ztilde[upper - 1][n] + as_float64(params[f"shift_{upper - 1}"])
-                product = product @ np.diag(leaky_relu_slope(shifted))
-        jacobians.append(product)
-    return np.stack(jacobians)
+    examples, width = np.shape(ztilde_l)
+    found = np.einsum("nm,ui->numi", np.eye(examples), np.eye(width))  # d ztilde(layer) / d ztilde(layer)
+    for below in range(layer, depth(params)):
+        if below > 0:  # leaky ReLU of that layer; the inputs have none
+            slopes = leaky_relu_slope(path.ztilde[below] + as_float64(params[f"shift_{below}"]))
+            found = slopes[:, :, None, None] * found
+        found = np.einsum("numi,uv->nvmi", found, as_float64(params[f"weight_{below + 1}"]))
+        z, variance = path.z[below + 1], path.statistics[below + 1][1]
+        coupling = np.eye(examples)[:, :, None] - 1 / examples - z[:, None] * z[None] / examples
+        found = np.einsum("nku,kumi->numi", coupling / np.sqrt(variance + BATCH_NORM_EPSILON), found)
+    return as_float64(as_float64(params["scale"]).reshape(1, -1, 1, 1) * found)
 
 
 def hessian(params: Params, ztilde_l: Array, layer: int, noise: Noise) -> Array:
-    """H of VAT equation 9, of every example: (examples, d_layer, d_layer).
+    """H of VAT equation 9, (examples, d_layer, examples, d_layer), of the divergence summed over the batch.
 
-    H = J' (diag(p) - p p') J: the Hessian of KL(p || q(r)) at r = 0 for logits piecewise linear in r,
-    batch statistics fixed as in `jacobian`. Not divided by the number of examples.
+    H = sum over n of J_n' (diag(p_n) - p_n p_n') J_n: the Hessian of the sum of KL(p_n || q_n(r)) at r = 0 for
+    logits whose own second derivative does not count there, the gradient of KL being zero.
     """
-    jacobians = jacobian(params, ztilde_l, layer, noise)
+    j = jacobian(params, ztilde_l, layer, noise)
     p = softmax(encode(params, None, noise, start_layer=layer, z_start=ztilde_l).logits)
-    return np.stack([j.T @ (np.diag(p_n) - np.outer(p_n, p_n)) @ j for j, p_n in zip(jacobians, p, strict=True)])
+    fisher = np.einsum("nc,cd->ncd", p, np.eye(p.shape[1])) - np.einsum("nc,nd->ncd", p, p)
+    return np.einsum("ncki,ncd,ndmj->kimj", j, fisher, j)
 
 
 def unit(vector: Array) -> Array:
@@ -247,23 +247,15 @@ def unit(vector: Array) -> Array:
     return vector / length if length > 0.0 else vector
 
 
-def power_iteration(hessians: Array, direction: Array, power_iterations: int) -> Array:
-    """VAT equation 11: K times d <- H d / |H d|, per example; starts from direction / |direction|.
+def power_iteration(hessian: Array, direction: Array, power_iterations: int) -> Array:
+    """VAT equation 11: K times d <- H d, each example's part at length 1; starts from direction / |direction|.
 
-    hessians (examples, d, d), direction (examples, d); returns unit vectors (examples, d).
+    hessian (examples, d, examples, d), direction (examples, d); returns unit vectors (examples, d).
     """
-    found = []
-    for h, start in zip(hessians, as_float64(direction), strict=True):
-        d = unit(start)
-        for _ in range(power_iterations):
-            d = unit(h @ d)
-        found.append(d)
-    return np.stack(found)
-
-
-def dominant_eigenvector(hessians: Array) -> Array:
-    """Exact unit eigenvector of the largest eigenvalue, VAT equation 10, (examples, d); sign arbitrary."""
-    return np.stack([np.linalg.eigh(h)[1][:, -1] for h in hessians])
+    d = np.stack([unit(start) for start in as_float64(direction)])
+    for _ in range(power_iterations):
+        d = np.stack([unit(product) for product in np.einsum("nimj,mj->ni", hessian, d)])
+    return d
 
 
 def perturbation(

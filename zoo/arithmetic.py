@@ -29,6 +29,14 @@ def batch_statistics(projection: Tensor) -> Statistics:
     return mean, (projection - mean).square().mean(-2, keepdim=True)  # torch.var_mean is ten times slower on a CPU
 
 
+def through_statistics(z: Tensor, rsd: Tensor, g: Tensor) -> Tensor:
+    """The derivative of batch normalisation at z = (projection - mean) * rsd, applied to g; it is its own transpose.
+
+    Both statistics move with the projection: rsd * (g - mean of g - z * mean of g z).
+    """
+    return rsd * (g - g.mean(-2, keepdim=True) - z * (g * z).mean(-2, keepdim=True))
+
+
 def combine(z: Tensor, u: Tensor, coefficients: Tensor) -> Tensor:
     """g(z~, u) = (z~ - mu(u)) v(u) + mu(u): the best denoiser if z given u is Gaussian.
 

@@ -23,6 +23,7 @@ from zoo.arithmetic import (
     batch_statistics,
     combine,
     standardise,
+    through_statistics,
 )
 
 Precision = Literal["float32", "tf32", "bfloat16"]
@@ -56,11 +57,6 @@ def normalise(projection: Tensor, noise: Tensor | None, sd: float) -> tuple[Tens
     mean, variance = batch_statistics(projection)
     z = standardise(projection, (mean, variance))
     return z if noise is None else torch.add(z, noise, alpha=sd), mean, variance
-
-
-def through_statistics(z: Tensor, rsd: Tensor, g: Tensor) -> Tensor:
-    """The gradient of the projection from that of z, its normalised value: both statistics move with it."""
-    return rsd * (g - g.mean(-2, keepdim=True) - z * (g * z).mean(-2, keepdim=True))
 
 
 def normalise_backward(

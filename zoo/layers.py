@@ -6,13 +6,13 @@ Weights have shape (..., fan_in, fan_out), statistics run over axis -2, `@` broa
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from zoo.arithmetic import BATCH_NORM_EPSILON, LEAKY_SLOPE, Calculating, Statistics, standardise
+from zoo.arithmetic import BATCH_NORM_EPSILON, LEAKY_SLOPE, Calculating, Statistics, standardise, through_statistics
 from zoo.perturbation import Linearised
 
 
@@ -117,35 +117,43 @@ class Encoder(Calculating):
         return Pass(zs, used, self.scale * (z + self.shift[-1]))
 
     @torch.no_grad()
-    def linearise(self, z: Tensor, *, start: int = 0, **options: Any) -> Linearised:
-        """The encoder from z~(start) on as it is at z, its batch statistics held fixed; `options` as in `forward`.
+    def linearise(
+        self,
+        z: Tensor,
+        *,
+        start: int = 0,
+        noise: LayerNoise | None = None,
+        statistics: Sequence[Statistics] | None = None,
+    ) -> Linearised:
+        """The derivative of `forward` at z~(start): given statistics are constants, a batch's own move with z.
 
-        J is a product of the weights with element-wise gains between them: leaky slopes and 1 / sd.
+        J is a product of weights, slopes of the leaky ReLU and derivatives of the normalisations, each of which is its
+        own transpose.
         """
-        path: Pass = self(z, start=start, **options)
-        slopes = [
-            (z + self.shift[layer - 1] > 0).to(z.dtype) * (1 - LEAKY_SLOPE) + LEAKY_SLOPE
-            for layer, z in enumerate(path.z[:-1], start)
-            if layer > 0
-        ]
-        ahead = [*slopes, self.scale]  # what scales the input of a product, or the logits
-        first = None if start == 0 else ahead.pop(0)
-        inverse_sds = [torch.rsqrt(variance + BATCH_NORM_EPSILON) for _, variance in path.statistics]
-        gains = [slope * inverse for slope, inverse in zip(ahead, inverse_sds, strict=True)]
-        weights, product = list(self.weight)[start:], self.arithmetic.product
+        path: Pass = self(z, start=start, noise=noise, statistics=statistics)
+        weights, slopes, normalisations = list(self.weight)[start:], [], []
+        for layer, (_, variance) in enumerate(path.statistics, start):
+            below, above = path.z[layer - start : layer - start + 2]
+            active = below + self.shift[layer - 1] > 0 if layer > 0 else torch.ones((), device=z.device)
+            slopes.append(active.to(z.dtype) * (1 - LEAKY_SLOPE) + LEAKY_SLOPE)
+            rsd = torch.rsqrt(variance + BATCH_NORM_EPSILON)
+            extra = None if noise is None else noise.layers[layer + 1]
+            normalised = above if noise is None or extra is None else torch.sub(above, extra, alpha=noise.sd)
+            moving = partial(through_statistics, normalised, rsd)
+            normalisations.append(moving if statistics is None else partial(torch.mul, rsd))
 
         @torch.no_grad()
         def jvp(d: Tensor) -> Tensor:
-            d = d if first is None else d * first
-            for weight, gain in zip(weights, gains, strict=True):
-                d = product(d, weight) * gain
-            return d
+            for slope, weight, normalisation in zip(slopes, weights, normalisations, strict=True):
+                d = normalisation(self.arithmetic.product(d * slope, weight).to(z.dtype))
+            return d * self.scale
 
         @torch.no_grad()
         def vjp(v: Tensor) -> Tensor:
-            for weight, gain in zip(reversed(weights), reversed(gains), strict=True):
-                v = product(v * gain, weight.mT)
-            return v.to(z.dtype) if first is None else v * first
+            v = v * self.scale
+            for slope, weight, normalisation in zip(slopes[::-1], weights[::-1], normalisations[::-1], strict=True):
+                v = self.arithmetic.product(normalisation(v), weight.mT).to(z.dtype) * slope
+            return v
 
         return Linearised(path.logits, jvp, vjp)
 

@@ -172,8 +172,8 @@ class VirtualAdversarial(Classifier):
     def perturbation(self, layer: int, z: Tensor, noise: Noise, group: str) -> Tensor:
         """r_vadv(l) at z~(l), (..., examples, units), a constant: VAL paper eq. 7, VAT paper Algorithm 1.
 
-        Exact: one pass with its noise and the batch statistics of z held fixed, so examples are independent. With
-        xi: every pass has its own noise and statistics, as in the released runs.
+        Exact: the derivatives of one pass with its noise, the batch's statistics moving with z as they do where the
+        perturbation is scored. With xi: finite differences, every pass with noise of its own, as the released runs.
         """
         config, iterations = self.config, self.config.iterations(layer)
 

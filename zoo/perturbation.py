@@ -30,9 +30,9 @@ def unit(d: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Linearised:
-    """The rest of a network at a point, examples apart: logits (..., examples, classes), d -> J d and v -> J' v.
+    """The rest of a network at a point: logits (..., examples, classes), d -> J d and v -> J' v.
 
-    J is each example's Jacobian of the logits with respect to the point, (..., examples, units).
+    J is the Jacobian of all logits with respect to the point, (..., examples, units), of each seed.
     """
 
     logits: Tensor
@@ -41,7 +41,7 @@ class Linearised:
 
 
 def curvature(rest: Linearised) -> Map:
-    """d -> H d, with H each example's Hessian of KL(p(z) || p(z + r)) at r = 0 (VAT paper eq. 9).
+    """d -> H d, with H the Hessian of the sum of KL(p(z) || p(z + r)) over examples at r = 0 (VAT paper eq. 9).
 
     H = J' (diag p - p p') J exactly: the limit xi -> 0 of VAT paper eq. 12 at the same cost.
     """

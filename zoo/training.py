@@ -61,7 +61,10 @@ class Training:
         self.flat_noise = torch.empty(len(self.seeds), amount(self.shapes), device=self.device)
         self.noise = views(self.flat_noise, self.shapes)
         self.arithmetic = PLAIN if self.engine == "reference" else Fused(self.config.precision)
-        self.losses = torch.compile(self.model.losses) if self.engine == "compiled" else self.model.losses
+        self.losses = self.model.losses
+        if self.engine == "compiled":
+            torch.compiler.reset()  # a method is compiled for few objects, then silently no more: forget earlier models
+            self.losses = torch.compile(self.losses)
         self.terms: list[str] = []
         self.execute = self.compute
 
