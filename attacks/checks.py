@@ -49,6 +49,17 @@ def check_logits(logits: Tensor, y: Tensor | None, n: int) -> None:
         raise ValueError(f"expected labels from 0 to {logits.shape[1] - 1}, got {int(y.min())} to {int(y.max())}")
 
 
+def check_answers(answers: Tensor, y: Tensor) -> None:
+    """ValueError unless answers to clean images are finite and logits: a softmax too many would hide the gradient."""
+    check_logits(answers, y, len(y))
+    if bad := int((~answers.isfinite().all(1)).sum()):
+        raise ValueError(f"expected finite logits, got values that are not on {bad} of {len(y)} images")
+    if (answers >= 0).all() and (answers.sum(1) - 1).abs().max() < 1e-4:
+        raise ValueError(
+            "expected logits, got probabilities (each row is positive and sums to 1): leave out the softmax"
+        )
+
+
 def batches(n: int, batch_size: int) -> list[slice]:
     """Slices that cover 0..n in steps of batch_size; ValueError where that is below 1."""
     if batch_size < 1:

@@ -5,7 +5,7 @@ from cleverhans.torch.utils import optimize_linear
 from torch import Tensor, nn
 
 from attacks.checks import Clip, batches, check_images, check_labels, check_model
-from attacks.gradients import input_gradient
+from attacks.gradients import Loss, in_float64, input_gradient
 from attacks.norms import L1Meaning, check_bound
 
 
@@ -18,13 +18,16 @@ def fgm(
     l1: L1Meaning = "spread",
     y: Tensor | None = None,
     clip: Clip | None = None,
+    loss: Loss = "cross-entropy",
+    float64: bool = False,
     batch_size: int = 1000,
 ) -> Tensor:
-    """x (N, ...) moved by one step of length eps that raises the cross-entropy; same shape, dtype and device.
+    """x (N, ...) moved by one step of length eps that raises the loss; same shape, dtype and device.
 
-    Defaults are the virtual adversarial ladder paper's: labels y are the model's predictions, nothing is
-    clipped. Images without a direction (zero or non-finite gradient) come back unchanged. The batch size
-    does not change the result. ValueError as in `input_gradient` and `step`, or where x is outside clip.
+    Defaults are the virtual adversarial ladder paper's: labels y are the model's predictions, nothing is clipped,
+    the loss is the cross-entropy. `float64`: the gradient is that of a copy of the model in float64. Images without
+    a direction (zero or non-finite gradient) come back unchanged. The batch size does not change the result.
+    ValueError as in `input_gradient` and `step`, or where x is outside clip.
     """
     check_bound(eps, norm, l1)
     check_model(model)
@@ -33,9 +36,11 @@ def fgm(
     if y is not None:
         check_labels(y, len(x))
     adversarial = torch.empty_like(x)
+    of, points = (in_float64(model), x.double()) if float64 else (model, x)
     for part in batches(len(x), batch_size):
-        gradient = input_gradient(model, x[part], None if y is None else y[part], batch_size).gradient
-        adversarial[part] = moved(x[part], step(gradient, eps=eps, norm=norm, l1=l1), clip)
+        found = input_gradient(of, points[part], None if y is None else y[part], loss=loss, batch_size=batch_size)
+        delta = step(found.gradient, eps=eps, norm=norm, l1=l1)
+        adversarial[part] = moved(x[part], delta.to(x.dtype), clip)
     return adversarial
 
 

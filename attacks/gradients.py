@@ -1,6 +1,8 @@
 """The gradient of the loss with respect to the images: one pass that serves every norm and every eps."""
 
+import copy
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -8,10 +10,12 @@ from torch.nn import functional
 
 from attacks.checks import batches, check_images, check_labels, check_logits, check_model
 
+Loss = Literal["cross-entropy", "margin"]
+
 
 @dataclass(frozen=True)
 class Gradient:
-    """Per-example gradients of the cross-entropy, and what they were taken with; all on x's device.
+    """Per-example gradients of a loss, and what they were taken with; all on x's device.
 
     gradient (N, ...): of each example's own loss, never divided by the batch. labels (N,): the classes of
     that loss. logits (N, classes): the model's answer on the clean x. None carries an autograd graph.
@@ -32,8 +36,24 @@ class Gradient:
         return ~self.gradient.flatten(1).isfinite().all(1)
 
 
-def input_gradient(model: nn.Module, x: Tensor, y: Tensor | None = None, batch_size: int = 1000) -> Gradient:
-    """d cross_entropy(model(x)_i, y_i) / d x_i for x (N, ...) and y (N,), by default the model's predictions.
+def objective(logits: Tensor, labels: Tensor, loss: Loss) -> Tensor:
+    """What an attack raises, (N,): the cross-entropy, or the margin, largest other logit minus the label's.
+
+    The margin is Carlini and Wagner's (2017, f6 without its floor): it has no softmax that could saturate.
+    ValueError for another loss.
+    """
+    if loss == "cross-entropy":
+        return functional.cross_entropy(logits, labels, reduction="none")
+    if loss != "margin":
+        raise ValueError(f"expected loss to be 'cross-entropy' or 'margin', got {loss!r}")
+    own = functional.one_hot(labels, logits.shape[1]).bool()
+    return logits.masked_fill(own, -torch.inf).amax(1) - logits[own]
+
+
+def input_gradient(
+    model: nn.Module, x: Tensor, y: Tensor | None = None, *, loss: Loss = "cross-entropy", batch_size: int = 1000
+) -> Gradient:
+    """d objective(model(x)_i, y_i) / d x_i for x (N, ...) and y (N,), by default the model's predictions.
 
     The loss is summed over examples, so an example's gradient is the same in every batch. Parameters receive
     nothing. ValueError: training mode; x, y or logits of a wrong shape or type; logits cut off from x.
@@ -43,18 +63,23 @@ def input_gradient(model: nn.Module, x: Tensor, y: Tensor | None = None, batch_s
     if y is not None:
         check_labels(y, len(x))
         y = y.to(x.device)
-    parts = [_of_batch(model, x[part], None if y is None else y[part]) for part in batches(len(x), batch_size)]
+    parts = [_of_batch(model, x[part], None if y is None else y[part], loss) for part in batches(len(x), batch_size)]
     return Gradient(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def _of_batch(model: nn.Module, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def in_float64(model: nn.Module) -> nn.Module:
+    """A copy of the model that calculates in float64: there gradients underflow far later."""
+    return copy.deepcopy(model).double()
+
+
+def _of_batch(model: nn.Module, x: Tensor, y: Tensor | None, loss: Loss) -> tuple[Tensor, Tensor, Tensor]:
     with torch.inference_mode(False):  # gradients on, whatever the caller has switched off
         x = x.detach().clone().requires_grad_()
         logits: Tensor = model(x)
         check_logits(logits, y, len(x))
         labels = logits.detach().argmax(1) if y is None else y
-        loss = functional.cross_entropy(logits, labels, reduction="sum")
-        gradient = torch.autograd.grad(loss, x, allow_unused=True)[0] if loss.requires_grad else None
+        total = objective(logits, labels, loss).sum()
+        gradient = torch.autograd.grad(total, x, allow_unused=True)[0] if total.requires_grad else None
     if gradient is None:
         raise ValueError("expected logits differentiable with respect to x, got logits cut off from it")
     return gradient, labels, logits.detach()

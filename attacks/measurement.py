@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from attacks.checks import Clip, batches, check_images, check_labels, check_logits, check_model
+from attacks.checks import batches, check_images, check_labels, check_logits, check_model
 from attacks.fast_gradient import moved, step
-from attacks.gradients import input_gradient
+from attacks.gradients import in_float64, input_gradient
+from attacks.meanings import meaning
 from attacks.norms import check_bound, named
 
 SHORT = 1e-3  # a step is short where it misses more than this fraction of eps
@@ -43,16 +43,16 @@ def measure_fgm(
     *,
     norms: Sequence[str],
     eps: Sequence[float],
-    y: Literal["predicted", "true"] = "predicted",
-    clip: Clip | None = None,
+    attack: str = "fgm",
     batch_size: int = 1000,
 ) -> list[Measurement]:
     """FGM at every norm (names in NORMS) and every eps, in that order, on x (N, ...) with y_true (N,).
 
-    `y` says which labels the attacked loss has. Each batch takes one gradient for all, then one forward pass
-    for each norm and eps; no image outlives its batch. ValueError as in `fgm`, or an unknown norm name.
+    `attack` says which meaning, see `meaning`. Each batch takes one gradient for all, then one forward pass
+    for each norm and eps; no image outlives its batch. ValueError as in `fgm`, or an unknown norm or attack.
     """
-    return measure_fgm_together(model, 1, x, y_true, norms=norms, eps=eps, y=y, clip=clip, batch_size=batch_size)[0]
+    at = [(norm, size) for norm in norms for size in eps]
+    return measure_fgm_together(model, 1, x, y_true, at=at, attack=attack, batch_size=batch_size)[0]
 
 
 def measure_fgm_together(
@@ -61,66 +61,67 @@ def measure_fgm_together(
     x: Tensor,
     y_true: Tensor,
     *,
-    norms: Sequence[str],
-    eps: Sequence[float],
-    y: Literal["predicted", "true"] = "predicted",
-    clip: Clip | None = None,
+    at: Sequence[tuple[str, float]],
+    attack: str = "fgm",
     batch_size: int = 1000,
 ) -> list[list[Measurement]]:
     """`measure_fgm` of several models in one, each of them on all of x; their measurements, model by model.
 
-    `model` takes (models * N, ...), the first N for the first of them, and gives (models * N, classes).
+    `model` takes (models * N, ...), the first N for the first of them, and gives (models * N, classes). `at`: the
+    pairs of norm and eps to measure.
     """
-    bounds = [named(norm) for norm in norms]
-    for size in eps:
-        check_bound(size, norm=1, l1="spread")
-    if y not in ("predicted", "true"):
-        raise ValueError(f"expected y to be 'predicted' or 'true', got {y!r}")
+    bounds = {norm: named(norm) for norm, _ in at}
+    for _, eps in at:
+        check_bound(eps, norm=1, l1="spread")
+    of = meaning(attack)
     check_model(model)
     x = x.detach()
-    check_images(x, clip)
+    check_images(x, of.clip)
     n = len(x)
     check_labels(y_true, n)
     y_true = y_true.to(x.device)
     clean, zero, nonfinite = (torch.empty(models, n, dtype=torch.bool) for _ in range(3))
-    attacked = torch.empty(len(bounds), len(eps), models, n, dtype=torch.bool)
-    length = torch.empty(len(bounds), len(eps), models, n, dtype=torch.float64)
+    attacked = torch.empty(len(at), models, n, dtype=torch.bool)
+    length = torch.empty(len(at), models, n, dtype=torch.float64)
+    source = in_float64(model) if of.float64 else model
     for part in batches(n, batch_size):
         images, truth = (given[part].repeat(models, *[1] * (given.ndim - 1)) for given in (x, y_true))
-        found = input_gradient(model, images, truth if y == "true" else None, len(images))
+        points, labels = images.double() if of.float64 else images, truth if of.labels == "true" else None
+        found = input_gradient(source, points, labels, loss=of.loss, batch_size=len(images))
         check_logits(found.logits, truth, len(images))
-        clean[:, part] = _wrong(found.logits, truth).view(models, -1)
+        clean[:, part] = wrong(found.logits, truth).view(models, -1)
         zero[:, part], nonfinite[:, part] = found.zero.view(models, -1), found.nonfinite.view(models, -1)
-        for i, bound in enumerate(bounds):
-            direction = step(found.gradient, eps=1.0, norm=bound.order, l1=bound.l1)
-            for j, size in enumerate(eps):
-                adversarial = moved(images, size * direction, clip)
-                with torch.no_grad():
-                    attacked[i, j, :, part] = _wrong(model(adversarial), truth).view(models, -1)
-                delta = (adversarial.double() - images.double()).flatten(1)
-                length[i, j, :, part] = torch.linalg.vector_norm(delta, bound.order, dim=1).view(models, -1)
+        units = {
+            norm: step(found.gradient, eps=1.0, norm=bound.order, l1=bound.l1).to(images.dtype)
+            for norm, bound in bounds.items()
+        }
+        for k, (norm, eps) in enumerate(at):
+            adversarial = moved(images, eps * units[norm], of.clip)
+            with torch.no_grad():
+                attacked[k, :, part] = wrong(model(adversarial), truth).view(models, -1)
+            delta = (adversarial.double() - images.double()).flatten(1)
+            length[k, :, part] = torch.linalg.vector_norm(delta, bounds[norm].order, dim=1).view(models, -1)
     return [
         [
             Measurement(
-                attack="fgm",
+                attack=attack,
                 norm=norm,
-                eps=size,
+                eps=eps,
                 n=n,
-                clean_error=_share(clean[k]),
-                attacked_error=_share(attacked[i, j, k]),
-                zero_gradient_share=_share(zero[k]),
-                nonfinite_gradient_share=_share(nonfinite[k]),
-                mean_norm_ratio=(length[i, j, k] / size).mean().item() if size else 1.0,
-                short_share=_share(length[i, j, k] < size * (1 - SHORT)),
+                clean_error=_share(clean[one]),
+                attacked_error=_share(attacked[k, one]),
+                zero_gradient_share=_share(zero[one]),
+                nonfinite_gradient_share=_share(nonfinite[one]),
+                mean_norm_ratio=(length[k, one] / eps).mean().item() if eps else 1.0,
+                short_share=_share(length[k, one] < eps * (1 - SHORT)),
             )
-            for i, norm in enumerate(norms)
-            for j, size in enumerate(eps)
+            for k, (norm, eps) in enumerate(at)
         ]
-        for k in range(models)
+        for one in range(models)
     ]
 
 
-def _wrong(logits: Tensor, truth: Tensor) -> Tensor:
+def wrong(logits: Tensor, truth: Tensor) -> Tensor:
     """(N,) bool: the largest logit is another class's, or some logit is NaN and there is no answer."""
     return (logits.argmax(1) != truth) | logits.isnan().any(1)
 

@@ -1,20 +1,32 @@
-"""The command line: python -m benchmark run | report | speed | list."""
+"""The command line: python -m benchmark run | report | attack | speed | list."""
 
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast, get_args
 
 import click
 import torch
 from rich.console import Console
 from rich.table import Table
 
-from attacks import NORMS
-from benchmark.cell import run_cell, unattacked, untrained
+from attacks import MEANINGS, NORMS
+from benchmark.attack import AUDITED, attack
+from benchmark.attacking import unattacked, unaudited
+from benchmark.cell import run_cell, untrained
 from benchmark.collect import build_report, stale, write_files, write_report
 from benchmark.estimate import seconds_of_epochs
+from benchmark.options import (
+    data_for,
+    data_option,
+    default_folder,
+    device_option,
+    engine_option,
+    names,
+    numbers,
+    out_option,
+    precision_option,
+    suite_option,
+)
 from benchmark.progress import Progress, clock
 from benchmark.speed import hours, measure
 from benchmark.store import command, environment, write_json
@@ -22,59 +34,10 @@ from benchmark.suite import BUILT_IN, Cell, load_suite, plan, resolved
 from reports import render_speed
 from zoo.checkpoints import read_tensors
 from zoo.config import MODELS
-from zoo.data import DATASETS, Dataset, labelled_subset, load_dataset
+from zoo.data import DATASETS, Dataset
 from zoo.errors import BadInput
 from zoo.fused import Precision
 from zoo.training import Engine, has_compiler
-
-suite_option = click.option("--suite", "name", required=True, help="A built-in suite, or a TOML file of your own.")
-out_option = click.option("--out", type=click.Path(path_type=Path), help="The run's folder; default runs/<suite>.")
-
-
-data_option = click.option(
-    "--data", type=click.Path(path_type=Path), help="Folder with torchvision's layout; else $BENCHMARK_DATA."
-)
-device_option = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-precision_option = click.option(
-    "--precision", type=click.Choice(get_args(Precision)), help="Of training's products; default: the suite's."
-)
-
-
-def chosen_engine(context: click.Context, parameter: click.Parameter, value: str) -> Engine | None:
-    """None for auto. Raises BadInput for one that cannot be had."""
-    if value == "compiled" and not has_compiler():
-        raise BadInput("--engine-mode compiled: found no C++ compiler; install g++, or name one in CXX, or use eager")
-    return None if value == "auto" else cast(Engine, value)
-
-
-engine_option = click.option(
-    "--engine-mode",
-    "engine",
-    type=click.Choice(["auto", *get_args(Engine)]),
-    default="auto",
-    show_default=True,
-    callback=chosen_engine,
-    help="auto: compiled where training is long enough to pay for it and there is a compiler, else eager.",
-)
-
-
-class CommaList(click.ParamType[tuple[Any, ...]]):
-    """`a,b,c` as a tuple."""
-
-    def __init__(self, item: Callable[[str], Any], name: str) -> None:
-        self.item, self.name = item, name
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
-        """Raises click.BadParameter for an item of another type."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(self.item(part.strip()) for part in value.split(",") if part.strip())
-        except ValueError:
-            self.fail(f"expected {self.name} separated by commas, got {value!r}", param, ctx)
-
-
-names, numbers = CommaList(str, "names"), CommaList(int, "whole numbers")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -199,26 +162,21 @@ def speed(
     print((out / "speed.md").read_text())
 
 
+cli.add_command(attack)
+
+
 @cli.command(name="list")
 def list_() -> None:
     """Show suites, models, attacks and data sets."""
     for name in BUILT_IN:
         print(f"suite    {name:<12} {load_suite(name).description}")
-    for kind, known in (("model", MODELS), ("data", DATASETS), ("attack", [f"fgm {norm}" for norm in NORMS])):
+    for kind, known in (
+        ("model", MODELS),
+        ("data", DATASETS),
+        ("attack", [*(f"fgm {norm}" for norm in NORMS), *MEANINGS[1:], *AUDITED]),
+    ):
         for name in known:
             print(f"{kind:<8} {name}")
-
-
-def default_folder(name: str) -> Path:
-    """runs/<suite>, whatever folder a user's TOML file is in."""
-    return Path("runs") / Path(name).stem
-
-
-def pick_device(name: str) -> torch.device:
-    """The device that was asked for; auto prefers a GPU. Raises BadInput where there is none."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise BadInput("--device cuda: this torch sees no CUDA device; use --device cpu")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def state(cell: Cell, folder: Path) -> str:
@@ -226,18 +184,7 @@ def state(cell: Cell, folder: Path) -> str:
     own = folder / "cells" / cell.name
     if untrained(cell, own):
         return "to resume" if (own / "state.safetensors").is_file() else "to train"
-    return "to attack" if unattacked(cell, own) else "complete"
-
-
-def data_for(cells: list[Cell], root: Path | None, device: str) -> Dataset:
-    """The cells' data on the device. Raises BadInput, before the first hour is spent, for a cell it cannot train."""
-    data = load_dataset(cells[0].training.dataset, root).to(pick_device(device))
-    for cell in cells:
-        labelled_subset(data.labels, cell.training.labels, data.classes, cell.seeds[0])
-        if cell.training.unlabelled_batch > len(data.images):
-            asked = f"{cell.name}: unlabelled_batch = {cell.training.unlabelled_batch}"
-            raise BadInput(f"{asked} exceeds the {len(data.images)} training images")
-    return data
+    return "to attack" if unattacked(cell, own) or unaudited(cell, own) else "complete"
 
 
 def show_plan(cells: list[Cell], todo: list[str], folder: Path, data: Dataset) -> None:

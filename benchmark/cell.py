@@ -1,40 +1,31 @@
 """One cell from nothing to records: train, checkpoint, attack. (configuration, data, device) in, files out."""
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, get_args
 
-from attacks import measure_fgm_together
+from benchmark.attacking import attack_cell, checkpoint
 from benchmark.store import (
     HISTORY,
     RECORDS,
-    command,
     environment,
+    made_by,
     merge,
+    note,
     read_json,
     read_table,
     write_json,
     write_table,
 )
 from benchmark.suite import Cell
-from zoo.checkpoints import Together, load_checkpoint, read_tensors, save_seed
+from zoo.checkpoints import read_tensors, save_seed
 from zoo.config import difference, fingerprint, plain
 from zoo.data import Dataset, subset_hash
 from zoo.errors import BadInput
 from zoo.fused import Precision
 from zoo.training import Engine, Training, fitting_engine, train
-
-ATTACK_MEASURES = (
-    "clean_error",
-    "attacked_error",
-    "zero_gradient_share",
-    "nonfinite_gradient_share",
-    "mean_norm_ratio",
-    "short_share",
-)
 
 
 class Listener(Protocol):
@@ -54,20 +45,6 @@ def untrained(cell: Cell, folder: Path) -> list[int]:
     records = read_table(folder / "records.csv", RECORDS)
     done = set(records.loc[records["measure"] == "test_error", "seed"])
     return [seed for seed in cell.seeds if seed not in done or not checkpoint(folder, seed).is_file()]
-
-
-def unattacked(cell: Cell, folder: Path) -> list[int]:
-    """The cell's seeds that lack a record of one of its attacks."""
-    records = read_table(folder / "records.csv", RECORDS)
-    have = records.loc[records["measure"] == ATTACK_MEASURES[-1], ["seed", "norm", "eps"]]
-    known = set(have.itertuples(index=False, name=None))
-    wanted = [(norm, eps) for norm in cell.attack.norms for eps in cell.attack.eps]
-    return [seed for seed in cell.seeds if any((seed, *pair) not in known for pair in wanted)]
-
-
-def checkpoint(folder: Path, seed: int) -> Path:
-    """Where a seed's weights are."""
-    return folder / f"seed-{seed}.safetensors"
 
 
 def check_same(cell: Cell, folder: Path) -> None:
@@ -104,7 +81,7 @@ def run_cell(cell: Cell, data: Dataset, folder: Path, listener: Listener, engine
 
     `engine`: None for the one that fits the cell.
     """
-    origin = {"command": command(), "environment": environment(data.images.device), "checksums": data.checksums}
+    origin = made_by(data)
     state = folder / "state.safetensors"
     for seeds in groups(untrained(cell, folder), state):
         listener.change(cell, "training")
@@ -122,9 +99,7 @@ def run_cell(cell: Cell, data: Dataset, folder: Path, listener: Listener, engine
         store_training(cell, training, folder, data)
         state.unlink(missing_ok=True)
     state.unlink(missing_ok=True)  # what a crash after the last record left
-    if seeds := unattacked(cell, folder):
-        listener.change(cell, "attacking")
-        store_attacks(cell, seeds, folder, data, origin)
+    attack_cell(cell, data, folder, listener)
     listener.change(cell, "complete")
 
 
@@ -168,47 +143,13 @@ def store_training(cell: Cell, training: Training, folder: Path, data: Dataset) 
             **about,
         }
         save_seed(checkpoint(folder, seed), training.model, index, card)
-    add(folder / "history.csv", training.history, HISTORY, instead_of=training.seeds)
+    replace_seeds(folder / "history.csv", training.seeds, training.history, HISTORY)
     details = {"seeds": list(training.seeds), "hours": training.seconds / 3600, "sittings": training.sittings}
     note(folder, {"stage": "training"} | details)
-    add(folder / "records.csv", rows, RECORDS, instead_of=training.seeds)
+    replace_seeds(folder / "records.csv", training.seeds, rows, RECORDS)
 
 
-def store_attacks(cell: Cell, seeds: Sequence[int], folder: Path, data: Dataset, origin: dict[str, Any]) -> None:
-    """Attack checkpoints on all test images, all at once, and add what was measured to the records."""
-    records = read_table(folder / "records.csv", RECORDS)
-    trained = records[records["measure"] == "test_error"].set_index("seed")
-    errors, subsets = trained["value"].to_dict(), trained["subset"].to_dict()
-    started = time.monotonic()
-    models = [load_checkpoint(checkpoint(folder, seed), data.images.device) for seed in seeds]
-    found = measure_fgm_together(
-        Together(models),
-        len(seeds),
-        data.test_images,
-        data.test_labels,
-        norms=cell.attack.norms,
-        eps=cell.attack.eps,
-    )
-    rows = []
-    for seed, results in zip(seeds, found, strict=True):
-        diverged = math.isnan(errors[seed])  # there is nothing to attack: its errors mean nothing
-        for result in results:
-            of = (result.attack, result.norm, result.eps)
-            for name in ATTACK_MEASURES:
-                value = math.nan if diverged else getattr(result, name)
-                rows.append((seed, cell.training.epochs, name, *of, value, result.n, subsets[seed]))
-    hours = (time.monotonic() - started) / 3600
-    note(folder, {"stage": "attack", "seeds": list(seeds), "hours": hours, "sittings": [origin]})
-    add(folder / "records.csv", rows, RECORDS)
-
-
-def add(path: Path, rows: Sequence[Any], columns: Mapping[str, str], instead_of: Sequence[int] = ()) -> None:
-    """Add rows to a table, in the place of all that it had of some seeds."""
+def replace_seeds(path: Path, seeds: Sequence[int], rows: Sequence[Any], columns: Mapping[str, str]) -> None:
+    """Write rows in the place of all that a table had of these seeds."""
     old = read_table(path, columns)
-    write_table(path, merge(old[~old["seed"].isin(instead_of)], rows, columns), columns)
-
-
-def note(folder: Path, stage: dict[str, Any]) -> None:
-    """Append who did a stage of a cell, with what and for how long, to its provenance."""
-    path = folder / "provenance.json"
-    write_json(path, {"stages": [*(read_json(path) or {"stages": []})["stages"], stage]})
+    write_table(path, merge(old[~old["seed"].isin(seeds)], rows, columns), columns)

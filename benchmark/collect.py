@@ -20,7 +20,17 @@ THREAT_MODEL = {
     "labels": "the model's own predictions",
     "images": "all test images, final epoch's model",
 }
-WRITTEN = ("report.md", "table1.", "table2.", "smoothness.", "robustness.")
+WRITTEN = (
+    "report.md",
+    "table1.",
+    "table2.",
+    "smoothness.",
+    "robustness.",
+    "audit.",
+    "remains.",
+    "transfer.",
+    "curves-",
+)
 
 
 def build_report(suite: Suite, name: str, cells: Sequence[Cell], run: Path) -> dict[str, bytes]:

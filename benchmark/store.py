@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 
 from zoo.checkpoints import write_whole
+from zoo.data import Dataset
 from zoo.errors import BadInput
 
 RECORDS = {
@@ -102,6 +103,17 @@ def environment(device: torch.device) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "threads": torch.get_num_threads(),
     }
+
+
+def note(folder: Path, stage: dict[str, Any]) -> None:
+    """Append who did a stage of a cell, with what and for how long, to its provenance."""
+    path = folder / "provenance.json"
+    write_json(path, {"stages": [*(read_json(path) or {"stages": []})["stages"], stage]})
+
+
+def made_by(data: Dataset) -> dict[str, Any]:
+    """One sitting of a stage: what was typed, where, on which data."""
+    return {"command": command(), "environment": environment(data.images.device), "checksums": data.checksums}
 
 
 def command() -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from attacks import NORMS
+from attacks import NORMS, Budget, meaning
 from zoo.config import MODELS, STRICT, Hyperparameters, ModelConfig, TrainingConfig, appendix_a
 from zoo.data import CLASSES, DATASETS, PIXELS
 from zoo.errors import BadInput, unknown
@@ -26,6 +26,7 @@ def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+Radius = Annotated[float, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy's generators take
 Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(distinct)]
 NOT_OF_MODEL = {"name", "widths", "hyperparameters"}
@@ -44,10 +45,13 @@ class LabelPlan:
 
 @dataclass(frozen=True, config=STRICT)
 class AttackConfig:
-    """The attacks that every checkpoint undergoes: the fast gradient method, no clipping, predicted labels."""
+    """The attacks that every checkpoint undergoes, on all test images but for the audit's."""
 
     norms: tuple[str, ...] = Field(min_length=1)
-    eps: tuple[Annotated[float, Field(ge=0)], ...] = Field(min_length=1)
+    eps: tuple[Radius, ...] = Field(min_length=1)
+    meanings: tuple[str, ...] = ("fgm",)  # of the fast gradient method, each at these norms and eps: attacks.meaning
+    curve: dict[str, tuple[Radius, ...]] = Field(default_factory=dict)  # further eps of "fgm", by norm
+    audit: Budget | None = None  # none: `run` makes none, the command `attack` one of the default budget
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -115,12 +119,17 @@ def plan(
         suite = replace(suite, training=suite.training | {"precision": precision})
     for kind, names, known in (
         ("model", (*suite.models, *suite.hyperparameters), MODELS),
-        ("norm", suite.attack.norms, NORMS),
+        ("norm", (*suite.attack.norms, *suite.attack.curve), NORMS),
         ("data set", (suite.dataset,), DATASETS),
     ):
         for name in names:
             if name not in known:
                 raise BadInput(f"{source}: {unknown(kind, name, known)}")
+    for name in suite.attack.meanings:
+        try:
+            meaning(name)
+        except ValueError as error:
+            raise BadInput(f"{source}: {error}") from None
     for name in models:
         if name not in MODELS:
             raise unknown("model", name, MODELS)
@@ -180,7 +189,7 @@ def validated(kind: type[T], values: Mapping[str, Any], source: str) -> T:
         first = min(error.errors(), key=lambda each: each["type"] != "unexpected_keyword_argument")
         where = ".".join(str(part) for part in first["loc"])
         if first["type"] == "unexpected_keyword_argument":
-            groups = (kind, LabelPlan, AttackConfig, Hyperparameters)
+            groups = (kind, LabelPlan, AttackConfig, Budget, Hyperparameters)
             known = {name for group in groups for name in group.__annotations__}
             near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -53,9 +53,13 @@ def test_errors_say_what_was_expected_and_what_came() -> None:
     says("expected y of dtype int64, got float32", lambda: fgm(model, x, y=y.float(), **ok))
     says("expected labels from 0 to 9, got 0 to 10", lambda: fgm(model, x, y=y + torch.tensor([0, 0, 0, 10]), **ok))
     says("expected labels from 0 to 9, got -1 to -1", lambda: measure_fgm(model, x, y - 1, norms=[], eps=[]))
+    says("expected loss to be 'cross-entropy' or 'margin', got 'logits'", lambda: fgm(model, x, loss="logits", **ok))
+    wants = "expected attack to be one of fgm, fgm/true, fgm/clip, fgm/margin, fgm/float64, got "
+    says(wants + "'fgsm'. Did you mean 'fgm'?", lambda: measure_fgm(model, x, y, norms=[], eps=[], attack="fgsm"))
     says(
-        "expected y to be 'predicted' or 'true', got 'clean'",
-        lambda: measure_fgm(model, x, y, norms=["L2"], eps=[0.3], y="clean"),
+        "expected the option of 'fgm/true/marg' to be one of true, clip, margin, float64, got 'marg'. "
+        "Did you mean 'margin'?",
+        lambda: measure_fgm(model, x, y, norms=[], eps=[], attack="fgm/true/marg"),
     )
     says("expected clip as (low, high) with low < high, got (1, 0)", lambda: fgm(model, x, clip=(1, 0), **ok))
     says(

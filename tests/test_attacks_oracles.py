@@ -185,7 +185,8 @@ def test_measurement_is_what_a_numpy_loop_counts(labels: str, clip: tuple[float,
     model, x, y = softmax_regression(53)
     w, b = model.weight.detach().numpy(), model.bias.detach().numpy()
     sizes = [0.0, 0.1, 0.5]
-    found = measure_fgm(model, x, y, norms=list(NORMS), eps=sizes, y=labels, clip=clip, batch_size=10)
+    attack = "fgm" + ("/true" if labels == "true" else "") + ("/clip" if clip else "")
+    found = measure_fgm(model, x, y, norms=list(NORMS), eps=sizes, attack=attack, batch_size=10)
     assert [(m.norm, m.eps) for m in found] == [(norm, eps) for norm in NORMS for eps in sizes]
     for m in found:
         clean, attacked, ratio = [], [], []
@@ -209,7 +210,7 @@ def test_measurement_is_what_a_numpy_loop_counts(labels: str, clip: tuple[float,
             order = {"L1-spread": 1, "L1-pixel": 1, "L2": 2, "Linf": np.inf}[m.norm]
             ratio.append(np.linalg.norm(moved - pixels, order) / m.eps if m.eps else 1.0)
         assert asdict(m) == {
-            "attack": "fgm",
+            "attack": attack,
             "norm": m.norm,
             "eps": m.eps,
             "n": 53,

@@ -3,7 +3,7 @@
 import json
 import struct
 from dataclasses import asdict
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 
 import numpy as np
@@ -244,9 +244,9 @@ def test_checkpoints_attacked_together_are_each_its_own(tmp_path, name):
         both = together(torch.cat([x, x])).unflatten(0, (2, -1))
         for logits, one in zip(both, alone, strict=True):
             torch.testing.assert_close(logits, one(x), rtol=1e-5, atol=1e-5)
-    options = {"norms": ["L1-spread", "L2", "Linf"], "eps": [0.5, 2.0], "batch_size": 100}
-    found = measure_fgm_together(together, 2, x, y, **options)
-    wanted = [measure_fgm(one, x, y, **options) for one in alone]
+    norms, eps = ["L1-spread", "L2", "Linf"], [0.5, 2.0]
+    found = measure_fgm_together(together, 2, x, y, at=list(product(norms, eps)), batch_size=100)
+    wanted = [measure_fgm(one, x, y, norms=norms, eps=eps, batch_size=100) for one in alone]
     assert len({result.attacked_error for results in wanted for result in results}) > 6
     for one, two in zip(chain(*found), chain(*wanted), strict=True):
         for key, value in asdict(two).items():

@@ -20,9 +20,10 @@ from test_suite import write_suite
 import benchmark.cell
 import reports.report
 import zoo
-from attacks import NORMS
+from attacks import MEANINGS, NORMS
 from benchmark import store
 from benchmark.__main__ import main
+from benchmark.attack import AUDITED
 from benchmark.suite import BUILT_IN
 from zoo.checkpoints import write_tensors
 from zoo.config import MODELS
@@ -280,6 +281,7 @@ INTERRUPTIBLE = """
 import functools
 import benchmark.cell
 from benchmark.__main__ import main
+from benchmark.attack import AUDITED
 benchmark.cell.train = functools.partial(benchmark.cell.train, save_every_s=0)
 main()
 """
@@ -389,7 +391,8 @@ def test_list_shows_everything_there_is(call):
     code, out, err = call("list")
     assert (code, err) == (0, [])
     shown = {(line.split()[0], line[9:].split("  ")[0].strip()) for line in out}
-    wanted = [("suite", BUILT_IN), ("model", MODELS), ("data", DATASETS), ("attack", [f"fgm {n}" for n in NORMS])]
+    attacked = [*(f"fgm {norm}" for norm in NORMS), *MEANINGS[1:], *AUDITED]
+    wanted = [("suite", BUILT_IN), ("model", MODELS), ("data", DATASETS), ("attack", attacked)]
     assert shown == {(kind, name) for kind, names in wanted for name in names}
 
 

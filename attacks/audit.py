@@ -1,0 +1,207 @@
+"""What the most careful evaluators ask of a model before they believe that it is robust, measured on some images.
+
+Only figures come out of here; a report draws the verdicts. Attacks know the true labels, x_adv is not clipped (but by
+the decision-based attack), and an image that is wrong as it is counts as broken by all.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Annotated, Literal
+
+import pydantic
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from attacks.checks import check_answers, check_images, check_labels, check_model
+from attacks.fast_gradient import step
+from attacks.gradients import in_float64, input_gradient
+from attacks.iterated import decision_based, minimum_norm, noise, pgd
+from attacks.meanings import Meaning
+from attacks.measurement import wrong
+from attacks.norms import NORMS
+
+Ball = Literal["L1", "L2", "Linf"]
+Count = Annotated[int, Field(gt=0)]
+BALLS: Mapping[str, float] = MappingProxyType({"L1": 1, "L2": 2, "Linf": math.inf})
+STEPS_IN = {"L1": ("L1-spread", "L1-pixel"), "L2": ("L2",), "Linf": ("Linf",)}
+EPS: dict[Ball, tuple[float, ...]] = {
+    "L1": (1.0, 3.0, 10.0, 30.0, 300.0),
+    "L2": (0.3, 1.0, 2.0, 3.0, 20.0),
+    "Linf": (0.05, 0.1, 0.2, 0.3, 1.0),
+}
+"""Radii of each norm's ball; within the last one any model should be as good as a guess."""
+SINGLE_STEPS = {
+    "single-step": Meaning(labels="true"),
+    "single-step/margin": Meaning(labels="true", loss="margin"),
+    "single-step/float64": Meaning(labels="true", float64=True),
+}
+
+
+@pydantic.dataclasses.dataclass(frozen=True, config=pydantic.ConfigDict(extra="forbid"))
+class Budget:
+    """How much work an audit is; the attacks' names in the records repeat it."""
+
+    images: Count = 1000  # the first so many of those given
+    eps: dict[Ball, tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...]] = Field(default_factory=EPS.copy)
+    steps: Count = 40  # of projected gradient ascent, on margin and cross-entropy in turn
+    restarts: Count = 2
+    more_steps: Count = 100  # at the radius that breaks about half, on what stood there
+    more_restarts: Count = 3
+    minimum_norm_steps: Count = 200
+    decision_images: Count = 40  # of the decision-based attack, the first so many
+    decision_steps: Count = 10
+    noise_draws: Count = 10
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A figure of an audit; norm is empty and eps is NaN where it is of none; n images."""
+
+    measure: str
+    attack: str
+    norm: str
+    eps: float
+    value: float
+    n: int
+
+
+def curve(radii: Sequence[float]) -> list[float]:
+    """Twelve further radii, evenly apart on a logarithmic scale, from a tenth of the smallest to the largest."""
+    low, high = math.log10(min(radii)) - 1, math.log10(max(radii))
+    between = [float(f"{10 ** (low + (high - low) * k / 11):.3g}") for k in range(12)]
+    return [eps for eps in between if eps not in radii]
+
+
+def audit(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    budget: Budget | None = None,
+    tell: Callable[[str], None] = lambda stage: None,
+) -> list[Finding]:
+    """A model's audit on images x (N, ...) in [0, 1] with labels y (N,): the first `budget.images` of them.
+
+    The same on every call. `tell` hears of each stage. ValueError for a model that is in training mode, whose answers
+    are not finite or are probabilities, and for wrong images or labels.
+    """
+    return Audit(model, x, y, budget or Budget()).run(tell)
+
+
+class Audit:
+    """The images that each attack broke, stage by stage, and the figures so far."""
+
+    def __init__(self, model: nn.Module, x: Tensor, y: Tensor, budget: Budget) -> None:
+        self.model, self.budget = model, budget
+        self.x, self.y = x[: budget.images].detach(), y[: budget.images]
+        check_model(model)
+        check_images(self.x, (0.0, 1.0))
+        check_labels(self.y, len(self.x))
+        self.answers = self.ask(self.x)
+        check_answers(self.answers, self.y)
+        self.clean = wrong(self.answers, self.y)
+        self.broken: dict[tuple[str, str, float], Tensor] = {}  # (attack, ball, eps) -> (N,) bool
+        self.found: list[Finding] = []
+
+    def run(self, tell: Callable[[str], None]) -> list[Finding]:
+        """All stages, in order."""
+        self.add("nondeterminism", (self.answers - self.ask(self.x)).abs().max(), attack="audit")
+        self.add("clean_error", self.clean, attack="audit")
+        probable = (self.answers >= 0).all(1) & ((self.answers.sum(1) - 1).abs() < 1e-4)
+        self.add("probability_share", probable, attack="audit")
+        self.add("saturated_share", self.answers.softmax(1).amax(1) == 1, attack="audit")
+        for stage in (self.single_steps, self.noises, self.descents, self.minimum_norms, self.decisions):
+            tell(stage.__name__.replace("_", " "))
+            stage()
+        for (attack, ball, eps), hit in self.broken.items():
+            self.add("attacked_error", hit, attack, ball, eps)
+        for ball, eps in self.radii():
+            self.add("attacked_error", self.worst(ball, eps), f"worst-{self.budget.images}", ball, eps)
+        return self.found
+
+    def single_steps(self) -> None:
+        """The fast gradient method by cross-entropy, by margin and in float64, and the gradients it goes by."""
+        for attack, meaning in SINGLE_STEPS.items():
+            of, points = (in_float64(self.model), self.x.double()) if meaning.float64 else (self.model, self.x)
+            found = input_gradient(of, points, self.y, loss=meaning.loss)
+            self.add("zero_gradient_share", found.zero, attack)
+            self.add("nonfinite_gradient_share", found.nonfinite, attack)
+            for ball, eps in self.radii():
+                for name in STEPS_IN[ball]:
+                    delta = step(found.gradient, eps=eps, norm=BALLS[ball], l1=NORMS[name].l1)
+                    self.strike(attack, ball, eps, self.x + delta.to(self.x.dtype))
+
+    def noises(self) -> None:
+        """What an image survives that nobody aimed at."""
+        for kind in ("uniform", "gaussian"):
+            for ball, eps in self.radii():
+                for draw in range(self.budget.noise_draws):
+                    moved = noise(self.x, eps=eps, norm=BALLS[ball], kind=kind, seed=draw)
+                    self.strike(f"noise-{kind}-{self.budget.noise_draws}", ball, eps, moved)
+
+    def descents(self) -> None:
+        """Projected gradient ascent; at the radius that breaks about half, more of it on the images that stood."""
+        budget = self.budget
+        usual, more = f"pgd-{budget.steps}x{budget.restarts}", f"pgd-{budget.more_steps}x{budget.more_restarts}"
+        for ball, eps in self.radii():
+            self.strike(usual, ball, eps, self.ascend(self.x, self.y, ball, eps, budget.steps, budget.restarts))
+        for ball, radii in budget.eps.items():
+            hits = {eps: self.broken[usual, ball, eps] for eps in radii}
+            eps = min(radii, key=lambda eps: abs(hits[eps].double().mean().item() - 0.5))
+            standing, moved = ~hits[eps], self.x.clone()
+            if standing.any():
+                rest = self.x[standing], self.y[standing]
+                moved[standing] = self.ascend(*rest, ball, eps, budget.more_steps, budget.more_restarts, seed=1)
+            self.strike(more, ball, eps, moved)
+            self.broken[more, ball, eps] |= hits[eps]
+
+    def minimum_norms(self) -> None:
+        """How far the nearest image is that is called something else: the whole curve of error against eps."""
+        attack = f"fmn-{self.budget.minimum_norm_steps}"
+        for ball in self.budget.eps:
+            steps = self.budget.minimum_norm_steps
+            _, distance = minimum_norm(self.model, self.x, self.y, norm=BALLS[ball], steps=steps)
+            self.add("median_distance", distance.median(), attack, ball)
+            for eps in self.budget.eps[ball]:
+                self.broken[attack, ball, eps] = distance <= eps
+            for eps in curve(self.budget.eps[ball]):
+                self.add("attacked_error", distance <= eps, attack, ball, eps)
+
+    def decisions(self) -> None:
+        """An attack that sees labels alone, beside all attacks that see gradients, on the same few images."""
+        few, steps = slice(self.budget.decision_images), self.budget.decision_steps
+        for ball in self.budget.eps.keys() & {"L2", "Linf"}:
+            _, distance = decision_based(self.model, self.x[few], self.y[few], norm=BALLS[ball], steps=steps)
+            for eps in self.budget.eps[ball]:
+                self.add("white_box_error", self.worst(ball, eps)[few], f"hsj-{steps}", ball, eps)
+                self.add("attacked_error", distance <= eps, f"hsj-{steps}", ball, eps)
+
+    def ascend(self, x: Tensor, y: Tensor, ball: str, eps: float, steps: int, restarts: int, seed: int = 0) -> Tensor:
+        """x moved by projected gradient ascent."""
+        return pgd(self.model, x, y, eps=eps, norm=BALLS[ball], steps=steps, restarts=restarts, seed=seed)
+
+    def strike(self, attack: str, ball: str, eps: float, moved: Tensor) -> None:
+        """Images that are wrong after an attack, or were before; of several tries, after any."""
+        hit = wrong(self.ask(moved), self.y) | self.clean
+        self.broken[attack, ball, eps] = hit | self.broken.get((attack, ball, eps), hit)
+
+    def worst(self, ball: str, eps: float) -> Tensor:
+        """Each image's worst case over all attacks so far, (N,) bool."""
+        return torch.stack([self.clean, *(hit for key, hit in self.broken.items() if key[1:] == (ball, eps))]).any(0)
+
+    def ask(self, x: Tensor) -> Tensor:
+        """The model's answer."""
+        with torch.no_grad():
+            answers: Tensor = self.model(x)
+        return answers
+
+    def radii(self) -> Iterator[tuple[str, float]]:
+        """Every ball and radius."""
+        return ((ball, eps) for ball, radii in self.budget.eps.items() for eps in radii)
+
+    def add(self, measure: str, value: Tensor, attack: str, ball: str = "", eps: float = math.nan) -> None:
+        """One figure more: a number, or the share of flags."""
+        images = len(value) if value.ndim else len(self.x)
+        self.found.append(Finding(measure, attack, ball, eps, value.double().mean().item(), images))

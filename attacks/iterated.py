@@ -1,0 +1,266 @@
+"""Iterated, minimum-norm and decision-based attacks, and noise as their control.
+
+Attacks are Foolbox 3.3.4's. Where one of its methods is not sound the class is derived and that method mended:
+steps lost to a floor of 1e-12 under tiny gradients; L1 descent that spreads its step over all pixels and scales back
+instead of projecting; an L2 projection of the minimum-norm attack that is the identity; a decision-based gradient
+divided by the length of the whole batch's. tests/test_attacks_iterated.py shows each of them.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import eagerpy as ep
+import torch
+from torch import Tensor, nn
+
+from attacks.checks import Clip, batches, check_images, check_labels, check_model
+from attacks.fast_gradient import moved, step
+from attacks.gradients import Loss, objective
+from attacks.measurement import wrong
+from attacks.norms import check_bound
+
+with warnings.catch_warnings():  # Foolbox imports a name that SciPy has moved
+    warnings.filterwarnings("ignore", "Please import `gaussian_filter`", DeprecationWarning)
+    from foolbox import PyTorchModel
+    from foolbox import attacks as foolbox
+    from foolbox.attacks.fast_minimum_norm import project_onto_l1_ball
+
+WIDE = (-1e4, 1e4)  # bounds that clip nothing: Foolbox knows no "none"
+Noise = Literal["uniform", "gaussian"]
+
+
+class _Annealed:
+    """Steps that shrink along half a cosine: the first ones cross the ball, the last ones settle."""
+
+    def __init__(self, stepsize: float, steps: int) -> None:
+        self.stepsize, self.steps, self.done = stepsize, steps, 0
+
+    def __call__(self, direction: Any) -> Any:
+        share = (1 + math.cos(math.pi * self.done / self.steps)) / 2
+        self.done += 1
+        return self.stepsize * share * direction
+
+
+class _Descent:
+    """What Foolbox's projected gradient descent takes from here: loss, steps, its best point not its last."""
+
+    order: float
+    first_step = 2.0  # of eps, as Croce and Hein (2020) have it: far enough to leave where the model is flat
+    steps: int
+
+    def begin(self, loss: Loss, x: Tensor) -> None:
+        """Forget the best points of an earlier run."""
+        self.loss, self.best, self.margin = loss, x, torch.full((len(x),), -math.inf, device=x.device)
+
+    def get_loss_fn(self, model: Any, labels: Any) -> Callable[[Any], Any]:
+        """The objective, summed over examples; each example's best point is kept on the way."""
+
+        def loss_fn(inputs: Any) -> Any:
+            logits = model(inputs).raw
+            margin = objective(logits.detach(), labels.raw, "margin")
+            better = margin > self.margin
+            self.margin = torch.where(better, margin, self.margin)
+            self.best = torch.where(better.view(-1, *[1] * (inputs.ndim - 1)), inputs.raw.detach(), self.best)
+            return ep.astensor(objective(logits, labels.raw, self.loss).sum())
+
+        return loss_fn
+
+    def get_optimizer(self, x: Any, stepsize: float) -> _Annealed:
+        """No step is of the size of another."""
+        return _Annealed(stepsize, self.steps)
+
+    def normalize(self, gradients: Any, *, x: Any, bounds: Any) -> Any:
+        """Each example's steepest unit step: in L1 all of it on the pixel with the largest gradient."""
+        return ep.astensor(step(gradients.raw, eps=1.0, norm=self.order, l1="pixel"))
+
+
+class _L1Descent(_Descent, foolbox.L1ProjectedGradientDescentAttack):  # type: ignore[misc]
+    order = 1
+    first_step = 1.0
+
+    def project(self, x: Any, x0: Any, epsilon: float) -> Any:
+        """The nearest point of the ball."""
+        return x0 + project_onto_l1_ball(x - x0, epsilon * ep.ones(x, len(x)))
+
+
+class _L2Descent(_Descent, foolbox.L2ProjectedGradientDescentAttack):  # type: ignore[misc]
+    order = 2
+
+
+class _LinfDescent(_Descent, foolbox.LinfProjectedGradientDescentAttack):  # type: ignore[misc]
+    order = math.inf
+
+
+class _Overshoot:
+    """Balls a thousandth larger: else the first one reaches just to a linearised boundary, and nothing is across it."""
+
+    def project(self, x: Any, x0: Any, epsilon: Any) -> Any:
+        return super().project(x=x, x0=x0, epsilon=1.001 * epsilon)  # type: ignore[misc]
+
+
+class _L1MinimumNorm(_Overshoot, foolbox.L1FMNAttack):  # type: ignore[misc]
+    pass
+
+
+class _LinfMinimumNorm(_Overshoot, foolbox.LInfFMNAttack):  # type: ignore[misc]
+    pass
+
+
+class _L2Ball(foolbox.L2FMNAttack):  # type: ignore[misc]
+    def project(self, x: Any, x0: Any, epsilon: Any) -> Any:
+        """The nearest point of each example's own ball."""
+        delta = (x - x0).raw.flatten(1)
+        length = delta.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        return x0 + ep.astensor(delta * (epsilon.raw[:, None] / length).clamp_max(1)).reshape(x0.shape)
+
+
+class _L2MinimumNorm(_Overshoot, _L2Ball):
+    pass
+
+
+class _HopSkipJump(foolbox.HopSkipJumpAttack):  # type: ignore[misc]
+    def approximate_gradients(self, *args: Any) -> Any:
+        """Each example's estimate at length 1."""
+        estimate = super().approximate_gradients(*args).raw
+        return ep.astensor(torch.nn.functional.normalize(estimate.flatten(1), dim=1).view_as(estimate))
+
+
+_DESCENTS: dict[float, Any] = {1: _L1Descent, 2: _L2Descent, math.inf: _LinfDescent}
+_MINIMUM_NORMS: dict[float, Any] = {1: _L1MinimumNorm, 2: _L2MinimumNorm, math.inf: _LinfMinimumNorm}
+_CONSTRAINTS: dict[float, str] = {2: "l2", math.inf: "linf"}
+
+
+def pgd(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eps: float,
+    norm: float,
+    steps: int = 40,
+    restarts: int = 1,
+    losses: Sequence[Loss] = ("margin", "cross-entropy"),
+    clip: Clip | None = None,
+    seed: int = 0,
+    batch_size: int = 1000,
+) -> Tensor:
+    """x (N, ...) moved by projected gradient ascent within ‖delta‖p <= eps, labels y (N,); same shape and dtype.
+
+    A quarter of the steps from x, then `restarts` times all of them for what still stands, from x and from random
+    points of the ball; they climb the losses in turn, in steps that shrink from the width of the ball to nothing. An
+    image comes back as it was where its margin was largest in the start that broke it, else in the first. Same seed,
+    same result. ValueError for what is wrong with the arguments.
+    """
+    check_bound(eps, norm, "pixel")
+    within = _checked(model, x, y, clip)
+    if steps < 1 or restarts < 1:
+        raise ValueError(f"expected steps and restarts >= 1, got {steps} and {restarts}")
+    adversarial, standing = x.detach().clone(), torch.arange(len(x), device=x.device)
+    with _randomness(seed, x.device):
+        for start, budget in enumerate([-(-steps // 4), *[steps] * restarts]):
+            kind = _DESCENTS[norm]
+            attack = kind(rel_stepsize=kind.first_step, steps=budget, random_start=start > 1)
+            broken = torch.zeros(len(standing), dtype=torch.bool, device=x.device)
+            for part in batches(len(standing), batch_size) if len(standing) else []:
+                of = standing[part]
+                attack.begin(losses[start % len(losses)], x[of].detach())
+                last = attack.run(within, x[of].detach(), y[of], epsilon=eps)
+                attack.get_loss_fn(within, ep.astensor(y[of]))(ep.astensor(last))
+                tried = attack.best
+                broken[part] = wrong(_logits(model, tried), y[of])
+                kept = broken[part] if start else torch.ones_like(broken[part])
+                adversarial[of[kept]] = tried[kept]
+            standing = standing[~broken]
+    return adversarial
+
+
+def minimum_norm(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    norm: float,
+    steps: int = 200,
+    clip: Clip | None = None,
+    batch_size: int = 1000,
+) -> tuple[Tensor, Tensor]:
+    """The nearest x_adv (N, ...) that the fast minimum norm attack finds (Pintor et al. 2021), and ‖x_adv - x‖p (N,).
+
+    Distances are float64: 0 for an image that is wrong as it is, infinite where nothing was found (x comes back).
+    """
+    check_bound(0, norm, "pixel")
+    within, attack = _checked(model, x, y, clip), _MINIMUM_NORMS[norm](steps=steps)
+    found = [attack.run(within, x[part].detach(), y[part]) for part in batches(len(x), batch_size)]
+    return _nearest(model, x, y, torch.cat(found), norm)
+
+
+def decision_based(
+    model: nn.Module, x: Tensor, y: Tensor, *, norm: float, steps: int = 20, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """The nearest x_adv in [0, 1] that HopSkipJump finds from labels alone (Chen et al. 2020); norm 2 or inf.
+
+    Result as `minimum_norm`. It starts at the nearest of the other images that the model calls something else.
+    """
+    if norm not in _CONSTRAINTS:
+        raise ValueError(f"expected norm 2 or inf for a decision-based attack, got {norm!r}")
+    within, x = _checked(model, x, y, (0.0, 1.0)), x.detach()
+    predicted = _logits(model, x).argmax(1)
+    right = (predicted == y).nonzero().squeeze(1)
+    apart = torch.cdist(x[right].flatten(1), x.flatten(1))
+    apart[predicted[None] == y[right, None]] = math.inf
+    startable = apart.amin(1) < math.inf
+    right, nearest = right[startable], apart.argmin(1)[startable]
+    found = x.clone()
+    if len(right):
+        attack = _HopSkipJump(steps=steps, constraint=_CONSTRAINTS[norm])
+        with _randomness(seed, x.device):
+            found[right] = attack.run(within, x[right], y[right], starting_points=ep.astensor(x[nearest]))
+    return _nearest(model, x, y, found, norm)
+
+
+def noise(x: Tensor, *, eps: float, norm: float, kind: Noise, clip: Clip | None = None, seed: int = 0) -> Tensor:
+    """x (N, ...) plus uniform or Gaussian noise scaled to ‖delta‖p = eps, example by example: what no attack aimed."""
+    check_bound(eps, norm, "pixel")
+    check_images(x, clip)
+    if kind not in ("uniform", "gaussian"):
+        raise ValueError(f"expected kind 'uniform' or 'gaussian', got {kind!r}")
+    generator = torch.Generator(x.device).manual_seed(seed)
+    draw = torch.randn if kind == "gaussian" else torch.rand
+    rows = draw(x.shape, generator=generator, device=x.device, dtype=x.dtype).flatten(1)
+    rows = rows if kind == "gaussian" else 2 * rows - 1
+    delta = eps * rows / torch.linalg.vector_norm(rows, norm, dim=1, keepdim=True)
+    return moved(x, delta.view_as(x), clip)
+
+
+def _checked(model: nn.Module, x: Tensor, y: Tensor, clip: Clip | None) -> Any:
+    """The model as Foolbox wants it; ValueError for a wrong model, image, label or clip."""
+    check_model(model)
+    check_images(x, clip)
+    check_labels(y, len(x))
+    return PyTorchModel(model, bounds=clip or WIDE, device=x.device)
+
+
+def _logits(model: nn.Module, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        logits: Tensor = model(x)
+    return logits
+
+
+def _nearest(model: nn.Module, x: Tensor, y: Tensor, found: Tensor, norm: float) -> tuple[Tensor, Tensor]:
+    """What was found, and how far it is; an attack's own word that it is adversarial is not taken for it."""
+    already, broken = wrong(_logits(model, x), y), wrong(_logits(model, found), y)
+    distance = torch.linalg.vector_norm((found.double() - x.double()).flatten(1), norm, dim=1)
+    distance = distance.where(broken, math.inf).where(~already, 0.0)
+    shape = (-1, *[1] * (x.ndim - 1))
+    return torch.where((broken & ~already).view(shape), found, x), distance
+
+
+@contextmanager
+def _randomness(seed: int, device: torch.device) -> Iterator[None]:
+    """Within, PyTorch's global stream, which Foolbox draws from, is that of a seed; after, it is as it was."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,86 @@
+"""What several commands take: their options, and what these come to."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import click
+import torch
+
+from benchmark.suite import Cell
+from zoo.data import Dataset, labelled_subset, load_dataset
+from zoo.errors import BadInput
+from zoo.fused import Precision
+from zoo.training import Engine, has_compiler
+
+suite_option = click.option("--suite", "name", required=True, help="A built-in suite, or a TOML file of your own.")
+out_option = click.option("--out", type=click.Path(path_type=Path), help="The run's folder; default runs/<suite>.")
+
+
+data_option = click.option(
+    "--data", type=click.Path(path_type=Path), help="Folder with torchvision's layout; else $BENCHMARK_DATA."
+)
+device_option = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+precision_option = click.option(
+    "--precision", type=click.Choice(get_args(Precision)), help="Of training's products; default: the suite's."
+)
+
+
+def chosen_engine(context: click.Context, parameter: click.Parameter, value: str) -> Engine | None:
+    """None for auto. Raises BadInput for one that cannot be had."""
+    if value == "compiled" and not has_compiler():
+        raise BadInput("--engine-mode compiled: found no C++ compiler; install g++, or name one in CXX, or use eager")
+    return None if value == "auto" else cast(Engine, value)
+
+
+engine_option = click.option(
+    "--engine-mode",
+    "engine",
+    type=click.Choice(["auto", *get_args(Engine)]),
+    default="auto",
+    show_default=True,
+    callback=chosen_engine,
+    help="auto: compiled where training is long enough to pay for it and there is a compiler, else eager.",
+)
+
+
+class CommaList(click.ParamType[tuple[Any, ...]]):
+    """`a,b,c` as a tuple."""
+
+    def __init__(self, item: Callable[[str], Any], name: str) -> None:
+        self.item, self.name = item, name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
+        """Raises click.BadParameter for an item of another type."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(self.item(part.strip()) for part in value.split(",") if part.strip())
+        except ValueError:
+            self.fail(f"expected {self.name} separated by commas, got {value!r}", param, ctx)
+
+
+names, numbers = CommaList(str, "names"), CommaList(int, "whole numbers")
+
+
+def default_folder(name: str) -> Path:
+    """runs/<suite>, whatever folder a user's TOML file is in."""
+    return Path("runs") / Path(name).stem
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that was asked for; auto prefers a GPU. Raises BadInput where there is none."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise BadInput("--device cuda: this torch sees no CUDA device; use --device cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def data_for(cells: list[Cell], root: Path | None, device: str) -> Dataset:
+    """The cells' data on the device. Raises BadInput, before the first hour is spent, for a cell it cannot train."""
+    data = load_dataset(cells[0].training.dataset, root).to(pick_device(device))
+    for cell in cells:
+        labelled_subset(data.labels, cell.training.labels, data.classes, cell.seeds[0])
+        if cell.training.unlabelled_batch > len(data.images):
+            asked = f"{cell.name}: unlabelled_batch = {cell.training.unlabelled_batch}"
+            raise BadInput(f"{asked} exceeds the {len(data.images)} training images")
+    return data

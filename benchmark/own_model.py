@@ -1,0 +1,75 @@
+"""Anyone's model under the same attacks and audit: an nn.Module that gives logits, named package.module:factory."""
+
+import importlib
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import nn
+
+from attacks import Budget
+from attacks.checks import check_answers, check_model
+from benchmark.attacking import audit_rows, fast_gradient_rows
+from benchmark.store import RECORDS, made_by, write_json, write_table
+from benchmark.suite import AttackConfig
+from zoo.data import Dataset
+from zoo.errors import BadInput
+
+
+def own_model(spec: str, device: torch.device) -> nn.Module:
+    """What the factory of `package.module:factory` makes, on the device. Raises BadInput where that is no model."""
+    module, _, factory = spec.partition(":")
+    if not module or not factory:
+        raise BadInput(f"--model {spec}: expected package.module:factory")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        model = getattr(importlib.import_module(module), factory)()
+    except Exception as error:  # of code that is not ours
+        raise BadInput(f"--model {spec}: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(str(Path.cwd()))
+    if not isinstance(model, nn.Module):
+        raise BadInput(f"--model {spec}: expected {factory}() to give an nn.Module, got {type(model).__name__}")
+    return model.to(device)
+
+
+def fitting(model: nn.Module, data: Dataset, spec: str) -> Dataset:
+    """The data with test images as the model takes them: (N, 1, rows, columns), or flat.
+
+    Raises BadInput for a model that takes neither, is in training mode, or gives no finite logits for the classes.
+    """
+    side = round(data.test_images.shape[1] ** 0.5)
+    refused = ""
+    for images in (data.test_images.view(-1, 1, side, side), data.test_images):
+        try:
+            with torch.no_grad():
+                model(images[:2])
+        except (RuntimeError, ValueError, IndexError) as error:
+            refused = str(error)
+            continue
+        try:
+            check_model(model)
+            with torch.no_grad():
+                check_answers(model(images[:100]), data.test_labels[:100])
+        except ValueError as error:
+            raise BadInput(f"--model {spec}: {error}") from error
+        return replace(data, test_images=images)
+    shapes = f"(N, 1, {side}, {side}) nor (N, {side * side})"
+    raise BadInput(f"--model {spec} takes neither {shapes} images: {refused}")
+
+
+def attack_own_model(spec: str, data: Dataset, config: AttackConfig, folder: Path) -> pd.DataFrame:
+    """Attack and audit a model; its records, written to the folder too, as of a model of one seed and no labels."""
+    model = own_model(spec, data.images.device)
+    data = fitting(model, data, spec)
+    rows: list[Any] = fast_gradient_rows(model, 1, config, data)[0]
+    clean = next(row for row in rows if row[0] == "clean_error")
+    rows += audit_rows(model, data, config.audit or Budget(), lambda stage: print(f"{spec}: {stage}", flush=True))
+    rows.append(("test_error", "", "", float("nan"), *clean[4:]))
+    records = pd.DataFrame([(0, 0, *row, "") for row in rows], columns=list(RECORDS)).astype(RECORDS)
+    write_table(folder / "records.csv", records, RECORDS)
+    write_json(folder / "provenance.json", made_by(data))
+    return records.assign(dataset=data.name, model=spec.partition(":")[2], labels=0)

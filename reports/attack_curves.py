@@ -1,0 +1,85 @@
+"""Error against eps, a figure a norm: one step of the fast gradient method, and the nearest image that is wrong."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from reports.audit import where
+from reports.canvas import fit_scale, panels
+from reports.cells import CELL, ordered
+from reports.models import Style, styles
+
+FEWEST = 4  # eps of a curve
+KINDS = {"fgm": "one step of the fast gradient method", "fmn": "nearest wrong image found"}
+BALL = {"L1-spread": "L1", "L1-pixel": "L1", "L2": "L2", "Linf": "Linf"}
+
+
+def table(records: pd.DataFrame) -> pd.DataFrame:
+    """Mean, lowest and highest error over seeds and n seeds, by kind, norm and eps, where there are eps enough."""
+    kind = records["attack"].where(records["attack"] == "fgm", records["attack"].str.extract(r"^(fmn)-")[0])
+    found = records[(records["measure"] == "attacked_error") & kind.notna()].assign(kind=kind)
+    found = found[np.isfinite(found["value"])]
+    groups = found.groupby([*CELL, "kind", "norm", "eps"])["value"]
+    curves = groups.agg(mean="mean", lowest="min", highest="max", n="count").reset_index()
+    enough = curves.groupby([*CELL, "kind", "norm"])["eps"].transform("size") >= FEWEST
+    return ordered(curves[enough], [*CELL, "kind", "norm", "eps"])
+
+
+def by_norm(curves: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Each norm of the fast gradient method with its curves, and beside them those of the ball it steps in."""
+    for norm, ball in BALL.items():
+        own = curves[
+            ((curves["kind"] == "fgm") & (curves["norm"] == norm))
+            | ((curves["kind"] == "fmn") & (curves["norm"] == ball))
+        ]
+        if (own["kind"] == "fgm").any():
+            yield norm, own
+
+
+def figure(curves: pd.DataFrame) -> Figure:
+    """Rows label counts, columns kinds of attack, a line a model: mean over seeds, the band lowest to highest."""
+    looks = styles(curves["model"])
+    kinds = [kind for kind in KINDS if kind in set(curves["kind"])]
+    rows = list(curves.groupby(["dataset", "labels"]))
+    canvas, axes = panels((len(rows), len(kinds)), (3.9, 2.6), "all", "all")
+    for row, ((dataset, labels), cell) in zip(axes, rows, strict=True):
+        for axis, kind in zip(row, kinds, strict=True):
+            shown = cell[cell["kind"] == kind]
+            names = ", ".join(shown["norm"].unique())
+            axis.set_title(f"{where(dataset, labels)}\n{KINDS[kind]}, {names}")
+            axis.axhline(90, color="#999999", linewidth=0.8, linestyle=(0, (1, 2)))
+            axis.tick_params(labelbottom=True, labelleft=True)
+            for order, (model, look) in enumerate(looks.items()):
+                _line(axis, shown[shown["model"] == model], look, order)
+        row[0].set_ylabel("error (%)")
+    axes[0, 0].set_ylim(-2, 102)
+    fit_scale(axes[0, 0], "x", curves["eps"].to_numpy())
+    for axis in axes[-1]:
+        axis.set_xlabel("eps")
+    handles = [
+        Line2D([], [], color=s.colour, linestyle=s.line, marker=s.marker, markersize=4.5, label=model)
+        for model, s in looks.items()
+    ]
+    canvas.legend(handles=handles, loc="outside right upper", frameon=False, handlelength=3.5)
+    return canvas
+
+
+def _line(axis: Axes, curve: pd.DataFrame, look: Style, order: int) -> None:
+    every = max(1, len(curve) // 6)
+    axis.plot(
+        curve["eps"],
+        100 * curve["mean"],
+        color=look.colour,
+        linestyle=look.line,
+        marker=look.marker,
+        markersize=4.5,
+        linewidth=1.3,
+        markevery=(order % every, every),
+    )
+    axis.fill_between(
+        curve["eps"], 100 * curve["lowest"], 100 * curve["highest"], color=look.colour, alpha=0.12, linewidth=0
+    )

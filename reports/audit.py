@@ -1,0 +1,215 @@
+"""The audit: when a robustness figure cannot be believed. Model by check, the verdict and the figure behind it."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from reports.cells import CELL, ordered
+from reports.layout import Table
+from reports.models import styles
+
+CHANCE = 0.9  # error of a guess among ten classes
+Errors = pd.DataFrame
+"""Of one checkpoint: attack, norm, eps, value."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A figure of one checkpoint's records that must not exceed a limit; `worst` gives it and where it was found."""
+
+    name: str
+    says: str
+    limit: float
+    worst: Callable[[pd.DataFrame], tuple[float, str, float]]  # figure (NaN: not run), norm, eps
+    percent: bool = True
+
+    def text(self, figure: float) -> str:
+        """The figure as a reader wants it."""
+        return f"{100 * figure:.2f}" if self.percent else f"{figure:.2g}"
+
+
+def largest(found: pd.DataFrame) -> tuple[float, str, float]:
+    """The largest value, and where; NaN where there is none."""
+    found = found[found["value"].notna()]
+    if found.empty:
+        return math.nan, "", math.nan
+    at = int(found["value"].argmax())
+    return float(found["value"].iloc[at]), str(found["norm"].iloc[at]), float(found["eps"].iloc[at])
+
+
+def measured(measure: str, attack: str) -> Callable[[pd.DataFrame], tuple[float, str, float]]:
+    """The largest value of a measure under an attack."""
+    return lambda own: largest(own[(own["measure"] == measure) & (own["attack"] == attack)])
+
+
+def errors(own: pd.DataFrame, prefix: str, measure: str = "attacked_error") -> pd.DataFrame:
+    """The largest error under attacks of a name or family, by norm and eps."""
+    of = own["attack"].eq(prefix) | own["attack"].str.startswith((prefix + "-", prefix + "/"))
+    rows = own[(own["measure"] == measure) & of]
+    return at_radii(rows, "max")
+
+
+def at_radii(rows: pd.DataFrame, how: str) -> pd.DataFrame:
+    """norm, eps, value: one of several values, the "min" or the "max"."""
+    return rows.groupby(["norm", "eps"], as_index=False).agg(value=("value", how))
+
+
+def usual(own: pd.DataFrame) -> pd.DataFrame:
+    """Error of projected gradient ascent as it was run at every radius (the smaller of two budgets)."""
+    rows = own[(own["measure"] == "attacked_error") & own["attack"].str.startswith("pgd-")]
+    return at_radii(rows, "min")
+
+
+def more(own: pd.DataFrame) -> pd.DataFrame:
+    """Error under the larger budget of two; none where there was but one."""
+    rows = own[(own["measure"] == "attacked_error") & own["attack"].str.startswith("pgd-")]
+    twice = rows[rows.duplicated(["norm", "eps"], keep=False)]
+    return at_radii(twice, "max")
+
+
+def excess(
+    one: Callable[[pd.DataFrame], pd.DataFrame], other: Callable[[pd.DataFrame], pd.DataFrame]
+) -> Callable[[pd.DataFrame], tuple[float, str, float]]:
+    """By how much the first error exceeds the second at most, at the same norm and eps."""
+
+    def worst(own: pd.DataFrame) -> tuple[float, str, float]:
+        both = one(own).merge(other(own), on=["norm", "eps"], suffixes=("", "_other"))
+        return largest(both.assign(value=both["value"] - both["value_other"]))
+
+    return worst
+
+
+def falls(own: pd.DataFrame) -> tuple[float, str, float]:
+    """The largest fall of the iterated attack's error from one radius to the next."""
+    curve = usual(own).sort_values(["norm", "eps"])
+    return largest(curve.assign(value=-curve.groupby("norm")["value"].diff()))
+
+
+def short_of_chance(own: pd.DataFrame) -> tuple[float, str, float]:
+    """What the iterated attack's error at the largest radius lacks to that of a guess."""
+    curve = usual(own)
+    last = curve[curve["eps"] == curve.groupby("norm")["eps"].transform("max")]
+    return largest(last.assign(value=CHANCE - last["value"]))
+
+
+def family(prefix: str, measure: str = "attacked_error") -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """`errors` of a family of attacks."""
+    return lambda own: errors(own, prefix, measure)
+
+
+def exactly(attack: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """The error under one attack alone."""
+    return lambda own: own[(own["measure"] == "attacked_error") & (own["attack"] == attack)][["norm", "eps", "value"]]
+
+
+CHECKS = (
+    Check("outputs are logits", "images answered with probabilities, %", 0, measured("probability_share", "audit")),
+    Check("inference is deterministic", "logit between two passes", 0, measured("nondeterminism", "audit"), False),
+    Check(
+        "the softmax is not saturated", "images with a probability of 1, %", 0.01, measured("saturated_share", "audit")
+    ),
+    Check("gradients are not zero", "images without, %", 0.01, measured("zero_gradient_share", "single-step")),
+    Check("gradients are finite", "images without, %", 0, measured("nonfinite_gradient_share", "single-step")),
+    Check("steps have full length", "perturbations shorter than eps, %", 0.01, measured("short_share", "fgm")),
+    Check(
+        "loss and precision do not matter",
+        "one step: margin or float64 over cross-entropy",
+        0.01,
+        excess(family("single-step"), exactly("single-step")),
+    ),
+    Check("error grows with eps", "largest fall to the next eps", 0.005, falls),
+    Check("a large eps leaves a guess", "below 90 % at the largest eps", 0, short_of_chance),
+    Check("many steps beat one", "one step over many", 0.005, excess(exactly("single-step"), usual)),
+    Check("more steps change nothing", "more steps and restarts over the usual", 0.01, excess(more, usual)),
+    Check("noise does not beat gradients", "noise over many steps", 0, excess(family("noise"), usual)),
+    Check(
+        "black box does not beat white box",
+        "decision-based over white box, same images",
+        0.025,
+        excess(family("hsj"), family("hsj", "white_box_error")),
+    ),
+    Check(
+        "transfer does not beat white box", "other models' steps over many own", 0, excess(family("transfer"), usual)
+    ),
+    Check(
+        "nothing beats many steps", "worst case, image by image, over many steps", 0.01, excess(family("worst"), usual)
+    ),
+)
+
+
+def table(records: pd.DataFrame) -> pd.DataFrame:
+    """dataset, model, labels, seed, check, figure, limit, verdict, norm, eps: of each checkpoint that was audited.
+
+    A check that could not be made is "not run" and has no figure.
+    """
+    rows = []
+    audited = records[records["attack"] == "audit"][[*CELL, "seed"]].drop_duplicates()
+    for key, own in records.merge(audited, on=[*CELL, "seed"]).groupby([*CELL, "seed"]):
+        for check in CHECKS:
+            figure, norm, eps = check.worst(own)
+            verdict = "not run" if math.isnan(figure) else "pass" if figure <= check.limit + 1e-9 else "fail"
+            rows.append((*key, check.name, figure, check.limit, verdict, norm, eps))
+    columns = [*CELL, "seed", "check", "figure", "limit", "verdict", "norm", "eps"]
+    return ordered(pd.DataFrame(rows, columns=columns), [*CELL, "seed"])
+
+
+def tables(records: pd.DataFrame) -> list[Table]:
+    """For each data set and label count: rows checks, columns models, the verdict of the worst seed and its figure."""
+    result = []
+    for (dataset, labels), cell in table(records).groupby(["dataset", "labels"]):
+        models = list(styles(cell["model"]))
+        frame = pd.DataFrame(
+            [
+                [check.name, check.says, limit(check), *(said(cell, check, model) for model in models)]
+                for check in CHECKS
+            ],
+            columns=["check", "figure: points of error, unless it says else", "at most", *models],
+        )
+        own = records[(records["dataset"] == dataset) & (records["labels"] == labels)]
+        result.append(Table(f"Audit, {where(dataset, labels)}", frame, caption(own)))
+    return result
+
+
+def caption(own: pd.DataFrame) -> str:
+    """What was asked of which checkpoints, and with how much effort."""
+    audited = own[own["attack"] == "audit"]
+    attacks = own["attack"][own["attack"].str.match(r"(pgd|fmn|hsj|noise|worst)-")]
+    images = ", ".join(f"{n:,}" for n in sorted(audited["n"].unique()))
+    return (
+        f"Verdict and figure of each model's worst seed of {audited['seed'].nunique()}, with the norm and eps where it "
+        f"stands. Attacks on {images} test images know the true labels and do not clip; their names say their budgets, "
+        f"steps x restarts or steps, draws, images: {', '.join(sorted(attacks.unique()))}. Many steps: projected "
+        "gradient ascent. An image that is wrong without an attack counts as wrong under all."
+    )
+
+
+def where(dataset: object, labels: object) -> str:
+    """ "mnist, 50 labels"; without the labels for a model that did not come with their number."""
+    return f"{dataset}, {labels} labels" if labels else f"{dataset}"
+
+
+def limit(check: Check) -> str:
+    """What a figure may be at most."""
+    return check.text(check.limit)
+
+
+def failing(records: pd.DataFrame) -> dict[tuple[str, str, int], list[str]]:
+    """(dataset, model, labels) -> the checks that some seed failed: its robustness figures are not to be believed."""
+    found = table(records)
+    failed = found[found["verdict"] == "fail"].drop_duplicates([*CELL, "check"])
+    marks: dict[tuple[str, str, int], list[str]] = {}
+    for dataset, model, labels, check in failed[[*CELL, "check"]].itertuples(index=False):
+        marks.setdefault((dataset, model, labels), []).append(check)
+    return marks
+
+
+def said(cell: pd.DataFrame, check: Check, model: str) -> str:
+    """ "FAIL, 3.20 (Linf 0.3)" of a model's worst seed."""
+    own = cell[(cell["check"] == check.name) & (cell["model"] == model)]
+    figure, norm, eps = largest(own.assign(value=own["figure"]))
+    if math.isnan(figure):
+        return "not run"
+    at = f" ({norm} {eps:g})" if norm else ""
+    return f"{'FAIL' if (own['verdict'] == 'fail').any() else 'pass'}, {check.text(figure)}{at}"

@@ -1,0 +1,256 @@
+"""Iterated, minimum-norm and decision-based attacks and noise, on linear models whose optimum is known in closed form.
+
+And, where Foolbox 3.3.4 is not sound, what it does there: when a test of that kind fails, its mended class can go.
+"""
+
+import math
+import warnings
+from collections.abc import Callable
+
+import eagerpy as ep
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from attacks import decision_based, minimum_norm, noise, pgd
+from attacks.iterated import _HopSkipJump
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "Please import `gaussian_filter`", DeprecationWarning)
+    import foolbox
+
+DUAL = {1: math.inf, 2: 2, math.inf: 1}
+every_norm = pytest.mark.parametrize("norm", DUAL)
+
+
+class Linear(nn.Module):
+    """Two classes, logits (w (x - 1/2) + b, 0) times a scale: a step of length eps moves the margin by eps ‖w‖dual."""
+
+    def __init__(self, pixels: int, scale: float = 1.0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(pixels)
+        self.weight = nn.Parameter(scale * torch.randn(pixels, generator=generator))
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        margin = (x.flatten(1) - 0.5) @ self.weight
+        return torch.stack([margin, torch.zeros_like(margin)], 1)
+
+
+class Constant(nn.Module):
+    """Class 1 everywhere, its gradient zero: nothing can be found."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([0 * x.flatten(1).sum(1), torch.ones(len(x))], 1)
+
+
+def problem(pixels: int, n: int = 30, scale: float = 1.0) -> tuple[Linear, Tensor, Tensor]:
+    """A model, images and the labels that it gives them."""
+    model, x = Linear(pixels, scale), torch.rand(n, pixels, generator=torch.Generator().manual_seed(n))
+    return model, x, model(x).argmax(1)
+
+
+def dual_norm(model: Linear, norm: float) -> float:
+    return float(np.linalg.norm(model.weight.detach().numpy().astype(np.float64), DUAL[norm]))
+
+
+def margins(model: Linear, x: Tensor) -> np.ndarray:
+    weight = model.weight.detach().numpy().astype(np.float64)
+    return np.abs((x.flatten(1).numpy().astype(np.float64) - 0.5) @ weight)
+
+
+def lengths(delta: Tensor, norm: float) -> np.ndarray:
+    return np.array([np.linalg.norm(row.numpy().astype(np.float64).ravel(), norm) for row in delta])
+
+
+# ------------------------------------------------------------------------------------------------ in closed form
+
+
+@every_norm
+@pytest.mark.parametrize("shape", [(784,), (1, 28, 28)])
+def test_ascent_reaches_the_optimum_and_stays_in_the_ball(norm: float, shape: tuple[int, ...]) -> None:
+    model, x, y = problem(784)
+    x_adv = pgd(model, x.view(-1, *shape), y, eps=0.3, norm=norm, batch_size=7)
+    assert x_adv.shape == (30, *shape)
+    delta = x_adv.flatten(1) - x
+    sign = torch.where(y == 0, -1.0, 1.0)  # against the label
+    moved = (delta @ model.weight.detach() * sign).numpy()
+    np.testing.assert_allclose(moved, 0.3 * dual_norm(model, norm), rtol=1e-5)
+    assert lengths(delta, norm).max() <= 0.3 * (1 + 1e-5)
+
+
+@every_norm
+def test_random_starts_are_in_the_ball_and_reach_the_optimum_too(norm: float) -> None:
+    model, x, y = problem(50, n=200)
+    eps = 0.02 / dual_norm(model, norm) * 50
+    right = margins(model, x) > eps * dual_norm(model, norm)
+    assert 0 < right.sum() < 200
+    x_adv = pgd(model, x, y, eps=eps, norm=norm, restarts=3)
+    np.testing.assert_array_equal((model(x_adv).argmax(1) == y).numpy(), right)
+    assert lengths(x_adv - x, norm).max() <= eps * (1 + 1e-5)
+
+
+@every_norm
+@pytest.mark.parametrize("pixels", [12, 100])
+def test_the_nearest_wrong_image_is_as_near_as_it_can_be(norm: float, pixels: int) -> None:
+    model, x, y = problem(pixels)
+    x_adv, distance = minimum_norm(model, x, y, norm=norm, steps=500, batch_size=16)
+    wanted = margins(model, x) / dual_norm(model, norm)
+    np.testing.assert_allclose(distance.numpy(), wanted, rtol=0.01)
+    np.testing.assert_allclose(lengths(x_adv - x, norm), distance.numpy(), rtol=1e-6)
+    assert (model(x_adv).argmax(1) != y).all()
+
+
+@pytest.mark.parametrize("norm", [2, math.inf])
+def test_labels_alone_lead_near_the_boundary_and_never_through_it(norm: float) -> None:
+    model, x, y = problem(12)
+    x_adv, distance = decision_based(model, x, y, norm=norm, steps=40)
+    ratio = distance.numpy() / (margins(model, x) / dual_norm(model, norm))
+    assert ratio.min() > 0.9999
+    assert np.median(ratio) < 1.05
+    assert (model(x_adv).argmax(1) != y).all()
+    assert (x_adv >= 0).all()
+    assert (x_adv <= 1).all()
+
+
+@every_norm
+@pytest.mark.parametrize("kind", ["uniform", "gaussian"])
+def test_noise_has_its_norm_and_is_that_of_its_seed(norm: float, kind: str) -> None:
+    x = torch.rand(20, 1, 5, 6)
+    delta = noise(x, eps=0.7, norm=norm, kind=kind, seed=3) - x
+    np.testing.assert_allclose(lengths(delta, norm), 0.7, rtol=1e-5)
+    assert torch.equal(noise(x, eps=0.7, norm=norm, kind=kind, seed=3) - x, delta)
+    assert not torch.equal(noise(x, eps=0.7, norm=norm, kind=kind, seed=4) - x, delta)
+    clipped = noise(x, eps=0.7, norm=norm, kind=kind, seed=3, clip=(0, 1))
+    assert torch.equal(clipped, (x + delta).clamp(0, 1))
+
+
+def test_uniform_noise_is_flat_and_gaussian_noise_is_not() -> None:
+    """Kurtosis 1.8 and 3."""
+    x = torch.zeros(4, 50_000)
+    for kind, kurtosis in (("uniform", 1.8), ("gaussian", 3.0)):
+        rows = noise(x, eps=1.0, norm=2, kind=kind)
+        found = rows.pow(4).mean(1) / rows.square().mean(1).square()
+        np.testing.assert_allclose(found.numpy(), kurtosis, rtol=0.05)
+
+
+# ------------------------------------------------------------------------------------------------------ contract
+
+
+@every_norm
+def test_what_is_wrong_already_is_at_distance_zero_and_what_cannot_be_found_is_infinitely_far(norm: float) -> None:
+    model, x, y = problem(12)
+    y = torch.where(torch.arange(30) < 5, 1 - y, y)
+    found, distance = minimum_norm(model, x, y, norm=norm)
+    assert (distance[:5] == 0).all()
+    assert (distance[5:] > 0).all()
+    assert torch.equal(found[:5], x[:5])
+    for attack in (minimum_norm, decision_based)[: 1 + (norm != 1)]:
+        found, distance = attack(Constant().eval(), x, torch.ones(30, dtype=torch.int64), norm=norm)
+        assert distance.isinf().all()
+        assert torch.equal(found, x)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-10])
+@every_norm
+def test_tiny_gradients_lead_as_far_as_others(norm: float, scale: float) -> None:
+    model, x, y = problem(40, scale=scale)
+    same, _, _ = problem(40)
+    found, wanted = (pgd(of, x, y, eps=0.1, norm=norm) for of in (model, same))
+    np.testing.assert_allclose((found - x).numpy(), (wanted - x).numpy(), atol=1e-5)
+
+
+def test_clip_bounds_every_result() -> None:
+    model, x, y = problem(12)
+    assert (pgd(model, x, y, eps=2.0, norm=math.inf, clip=(0, 1)) - 0.5).abs().max() <= 0.5
+    assert (pgd(model, x, y, eps=2.0, norm=math.inf) - 0.5).abs().max() > 1
+    assert (minimum_norm(model, x, y, norm=2, clip=(0, 1))[0] - 0.5).abs().max() <= 0.5
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        lambda model, x, y: pgd(model, x, y, eps=0.01, norm=2, restarts=3, steps=3),
+        lambda model, x, y: decision_based(model, x, y, norm=2, steps=3)[0],
+    ],
+    ids=["pgd", "decision_based"],
+)
+def test_randomness_is_that_of_the_seed_and_leaves_the_global_stream_alone(attack: Callable[..., Tensor]) -> None:
+    torch.manual_seed(7)
+    before, first = torch.get_rng_state(), attack(*problem(12))
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(8)
+    assert torch.equal(attack(*problem(12)), first)
+    assert all(parameter.grad is None for parameter in problem(12)[0].parameters())
+
+
+def test_errors_say_what_was_expected_and_what_came() -> None:
+    model, x, y = problem(12)
+    for message, call in {
+        "expected norm 1, 2 or inf, got 3": lambda: pgd(model, x, y, eps=0.1, norm=3),
+        "expected a finite eps >= 0, got -1": lambda: pgd(model, x, y, eps=-1, norm=2),
+        "expected steps and restarts >= 1, got 0 and 1": lambda: pgd(model, x, y, eps=0.1, norm=2, steps=0),
+        "expected loss to be 'cross-entropy' or 'margin', got 'dlr'": lambda: pgd(
+            model, x, y, eps=0.1, norm=2, losses=["dlr"]
+        ),
+        "expected norm 2 or inf for a decision-based attack, got 1": lambda: decision_based(model, x, y, norm=1),
+        "expected x within clip (0.0, 1.0), got values from 0 to 2": lambda: decision_based(
+            model, torch.linspace(0, 2, 360).view(30, 12), y, norm=2
+        ),
+        "expected kind 'uniform' or 'gaussian', got 'salt'": lambda: noise(x, eps=0.1, norm=2, kind="salt"),
+        "expected y of shape (30,), got (29,)": lambda: minimum_norm(model, x, y[1:], norm=2),
+        "expected a model in evaluation mode (model.eval()), got training mode": lambda: pgd(
+            Linear(12).train(), x, y, eps=0.1, norm=2
+        ),
+    }.items():
+        with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole line is compared
+            call()
+        assert str(caught.value) == message
+
+
+# ------------------------------------------------------------------------------- what Foolbox 3.3.4 does instead
+
+
+def within(model: nn.Module) -> foolbox.PyTorchModel:
+    return foolbox.PyTorchModel(model, bounds=(-1e4, 1e4), device="cpu")
+
+
+def test_foolbox_own_l1_ascent_stops_far_short() -> None:
+    """It spreads every step over all pixels and scales back, so it never leaves the direction of the gradient."""
+    model, x, y = problem(784)
+    theirs = foolbox.attacks.L1ProjectedGradientDescentAttack(random_start=False).run(within(model), x, y, epsilon=0.3)
+    reached = ((theirs - x) @ model.weight).abs().detach().numpy() / (0.3 * dual_norm(model, 1))
+    assert reached.max() < 0.6
+
+
+def test_foolbox_own_l2_minimum_norm_attack_does_not_project() -> None:
+    _, x, _ = problem(12)
+    radius, inner = torch.full((30,), 0.1), foolbox.attacks.L2FMNAttack()
+    kept = inner.project(ep.astensor(x + 1.0), ep.astensor(x), ep.astensor(radius)).raw
+    assert lengths(kept - x, 2).min() > 1  # asked for: 0.1
+
+
+def test_foolbox_own_minimum_norm_attacks_stop_at_a_linear_boundary_and_find_nothing() -> None:
+    model, x, y = problem(12, n=200)
+    found = foolbox.attacks.LInfFMNAttack(steps=200).run(within(model), x, y)
+    assert (model(found).argmax(1) == y).any()
+
+
+def test_foolbox_own_linf_noise_is_longer_than_asked() -> None:
+    """It divides by the largest component, not by the largest in size."""
+    x = torch.full((100, 5), 0.5)
+    theirs = foolbox.attacks.LinfAdditiveUniformNoiseAttack().run(within(Linear(5)), x, torch.zeros(100), epsilon=0.1)
+    assert lengths(theirs - x, math.inf).max() > 0.2
+
+
+def test_foolbox_own_decision_based_steps_shrink_with_the_batch() -> None:
+    model, x, y = problem(12)
+    is_wrong = lambda moved: ep.astensor(model(moved.raw).argmax(1) != y)  # noqa: E731
+    given = is_wrong, ep.astensor(x), 50, ep.astensor(torch.full((30,), 0.5))
+    theirs, ours = (
+        lengths(attack(constraint="l2").approximate_gradients(*given).raw, 2)
+        for attack in (foolbox.attacks.HopSkipJumpAttack, _HopSkipJump)
+    )
+    np.testing.assert_allclose(np.linalg.norm(theirs), 1, rtol=1e-5)  # of the batch as a whole
+    np.testing.assert_allclose(ours, 1, rtol=1e-5)

@@ -1,0 +1,248 @@
+"""The audit: sound models pass, a masked one is caught, an undefended one falls; each verdict on figures by hand."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+
+import zoo
+from attacks import BALLS, Budget, audit
+from reports import audit as verdicts
+
+DIGITS = zoo.load_dataset("digits")
+SMALL = Budget(
+    images=60,
+    eps={"L1": (1.0, 5.0, 60.0), "L2": (0.3, 1.0, 8.0), "Linf": (0.05, 0.2, 1.0)},
+    steps=20,
+    more_steps=40,
+    minimum_norm_steps=60,
+    decision_images=8,
+    decision_steps=6,
+    noise_draws=3,
+)
+
+
+@pytest.fixture(scope="module")
+def undefended() -> nn.Module:
+    """A small net trained on digits with nothing but cross-entropy."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    for _ in range(150):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(DIGITS.images), DIGITS.labels).backward()
+        optimizer.step()
+    return model.eval().requires_grad_(False)
+
+
+class Scaled(nn.Module):
+    """The same decisions with logits times a factor."""
+
+    def __init__(self, model: nn.Module, factor: float) -> None:
+        super().__init__()
+        self.model, self.factor = model, factor
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * self.model(x)
+
+
+class Noisy(Scaled):
+    """Never twice the same answer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x) + 0.1 * torch.randn(len(x), 10)
+
+
+def found(model: nn.Module, budget: Budget = SMALL) -> pd.DataFrame:
+    """An audit as a report gets it."""
+    rows = [vars(finding) for finding in audit(model, DIGITS.test_images, DIGITS.test_labels, budget)]
+    about = {"dataset": "digits", "model": "net", "labels": 50, "seed": 0, "epoch": 1, "subset": ""}
+    return pd.DataFrame(rows).assign(**about)
+
+
+def verdict(records: pd.DataFrame) -> dict[str, str]:
+    return verdicts.table(records).set_index("check")["verdict"].to_dict()
+
+
+@pytest.fixture(scope="module")
+def of_undefended(undefended: nn.Module) -> pd.DataFrame:
+    return found(undefended)
+
+
+# ------------------------------------------------------------------------------------------------- real models
+
+
+def test_an_undefended_model_falls_and_its_audit_holds(of_undefended: pd.DataFrame) -> None:
+    errors = of_undefended[of_undefended["measure"] == "attacked_error"].set_index(["attack", "norm", "eps"])["value"]
+    clean = of_undefended.loc[of_undefended["measure"] == "clean_error", "value"].item()
+    assert clean < 0.1
+    for ball, eps in (("L1", 5.0), ("L2", 1.0), ("Linf", 0.2)):
+        assert errors["pgd-20x2", ball, eps] > 0.6
+        assert errors["noise-gaussian-3", ball, eps] < 0.3
+    assert (errors.loc["worst-60"].groupby("norm").max() == 1).all()
+    said = verdict(of_undefended)
+    assert said.pop("steps have full length") == "not run"
+    assert said.pop("transfer does not beat white box") == "not run"
+    assert {name for name, of in said.items() if of != "pass"} <= {
+        "loss and precision do not matter",
+        "nothing beats many steps",
+        "more steps change nothing",
+    }, "sixty images: an image is 1.7 points"
+
+
+def test_a_masked_model_is_caught(undefended: nn.Module, of_undefended: pd.DataFrame) -> None:
+    """Logits times 1e4: the same decisions, but one step of the cross-entropy sees nothing."""
+    masked = found(Scaled(undefended, 1e4))
+    said = verdict(masked)
+    for check in ("the softmax is not saturated", "gradients are not zero", "loss and precision do not matter"):
+        assert said[check] == "fail"
+    errors = [
+        of[of["measure"] == "attacked_error"].set_index(["attack", "norm", "eps"])["value"]
+        for of in (of_undefended, masked)
+    ]
+    blind = [of["single-step", "Linf", 0.2] for of in errors]
+    assert blind[1] < blind[0] - 0.3, "it looks robust"
+    many = [of["pgd-20x2", "Linf", 0.2] for of in errors]
+    assert abs(many[1] - many[0]) < 0.05, "and is not"
+    marks = verdicts.failing(masked)
+    assert "gradients are not zero" in marks["digits", "net", 50]
+
+
+def test_an_answer_that_changes_is_seen(undefended: nn.Module) -> None:
+    torch.manual_seed(0)
+    few = Budget(images=20, eps={"Linf": (0.2, 1.0)}, steps=2, more_steps=2, minimum_norm_steps=2, decision_images=1)
+    assert verdict(found(Noisy(undefended, 1), few))["inference is deterministic"] == "fail"
+
+
+def test_every_figure_is_there_and_the_same_on_every_call(undefended: nn.Module, of_undefended: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(found(undefended), of_undefended)
+    errors = of_undefended[of_undefended["measure"] == "attacked_error"]
+    for attack in (
+        "single-step",
+        "single-step/margin",
+        "single-step/float64",
+        "noise-uniform-3",
+        "noise-gaussian-3",
+        "pgd-20x2",
+        "fmn-60",
+        "worst-60",
+    ):
+        own = errors[errors["attack"] == attack]
+        for ball, radii in SMALL.eps.items():
+            assert set(radii) <= set(own.loc[own["norm"] == ball, "eps"]), (attack, ball)
+    assert (errors.loc[errors["attack"] == "pgd-40x3"].groupby("norm").size() == 1).all()
+    assert set(errors.loc[errors["attack"] == "hsj-6", "norm"]) == {"L2", "Linf"}
+    assert (errors["n"] == np.where(errors["attack"] == "hsj-6", 8, 60)).all()
+
+
+def test_the_worst_case_is_over_attacks_image_by_image(of_undefended: pd.DataFrame) -> None:
+    errors = of_undefended[of_undefended["measure"] == "attacked_error"]
+    errors = errors[~errors["attack"].str.startswith("hsj")]
+    wide = errors.pivot(index=["norm", "eps"], columns="attack", values="value").dropna(subset="worst-60")
+    others = wide.drop(columns="worst-60")
+    assert (wide["worst-60"] >= others.max(axis=1) - 1e-12).all()
+    assert (wide["worst-60"] > others.mean(axis=1)).any()
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (nn.Sequential(nn.Linear(64, 10), nn.Softmax(1)).eval(), "expected logits, got probabilities"),
+        (nn.Linear(64, 10), "expected a model in evaluation mode"),
+        (Scaled(nn.Linear(64, 10), math.nan), "expected finite logits, got values that are not on 60 of 60 images"),
+        (nn.Linear(64, 1).eval(), "expected logits of shape (60, classes), got (60, 1)"),
+    ],
+    ids=["probabilities", "training", "nan", "one class"],
+)
+def test_what_cannot_be_audited_is_refused(model: nn.Module, message: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - its text is compared
+        audit(model, DIGITS.test_images, DIGITS.test_labels, SMALL)
+    assert message in str(caught.value)
+
+
+# -------------------------------------------------------------------------------------------- verdicts by hand
+
+SOUND = {
+    "pgd-40x2": (0.3, 0.6, 0.95),
+    "pgd-100x3": (math.nan, 0.605, math.nan),
+    "single-step": (0.2, 0.4, 0.7),
+    "single-step/margin": (0.205, 0.4, 0.7),
+    "noise-uniform-10": (0.1, 0.1, 0.4),
+    "transfer/ladder": (0.15, 0.2, 0.6),
+    "worst-1000": (0.305, 0.61, 0.96),
+    "hsj-10": (0.1, 0.3, 0.8),
+}
+BREAKS = {
+    "error grows with eps": {"pgd-40x2": (0.7, 0.6, 0.95), "worst-1000": (0.7, 0.6, 0.95)},
+    "a large eps leaves a guess": {"pgd-40x2": (0.3, 0.6, 0.89), "worst-1000": (0.3, 0.6, 0.89)},
+    "many steps beat one": {"single-step": (0.32, 0.4, 0.7), "single-step/margin": (0.32, 0.4, 0.7)},
+    "more steps change nothing": {"pgd-100x3": (math.nan, 0.62, math.nan)},
+    "loss and precision do not matter": {"single-step/margin": (0.2, 0.42, 0.7)},
+    "noise does not beat gradients": {"noise-uniform-10": (0.31, 0.1, 0.4)},
+    "transfer does not beat white box": {"transfer/ladder": (0.15, 0.61, 0.6)},
+    "nothing beats many steps": {"worst-1000": (0.33, 0.61, 0.96)},
+    "black box does not beat white box": {"hsj-10": (0.4, 0.3, 0.8)},
+    "the softmax is not saturated": {"saturated_share": 0.02},
+    "gradients are not zero": {"zero_gradient_share": 0.02},
+    "gradients are finite": {"nonfinite_gradient_share": 0.001},
+    "steps have full length": {"short_share": 0.02},
+    "inference is deterministic": {"nondeterminism": 1e-6},
+    "outputs are logits": {"probability_share": 0.5},
+}
+SHARES = {
+    "probability_share": "audit",
+    "saturated_share": "audit",
+    "nondeterminism": "audit",
+    "zero_gradient_share": "single-step",
+    "nonfinite_gradient_share": "single-step",
+    "short_share": "fgm",
+}
+
+
+def records(changes: dict[str, object]) -> pd.DataFrame:
+    """A checkpoint's audit by hand, L-infinity alone, with some figures in the place of sound ones."""
+    rows = [
+        ("attacked_error", attack, "Linf", eps, value)
+        for attack, values in (SOUND | {k: v for k, v in changes.items() if k not in SHARES}).items()
+        for eps, value in zip((0.1, 0.2, 1.0), values, strict=True)
+    ]
+    rows += [("white_box_error", "hsj-10", "Linf", eps, value) for eps, value in ((0.1, 0.3), (0.2, 0.6), (1.0, 1.0))]
+    rows += [(name, attack, "", math.nan, changes.get(name, 0.0)) for name, attack in SHARES.items()]
+    frame = pd.DataFrame(rows, columns=["measure", "attack", "norm", "eps", "value"])
+    return frame.assign(dataset="mnist", model="vat", labels=50, seed=1, epoch=9, n=1000, subset="")
+
+
+def test_sound_figures_pass_every_check() -> None:
+    assert set(verdict(records({})).values()) == {"pass"}
+    assert set(BREAKS) == {check.name for check in verdicts.CHECKS}
+
+
+@pytest.mark.parametrize("check", BREAKS)
+def test_each_check_fails_on_its_own_figure_alone(check: str) -> None:
+    said = verdict(records(BREAKS[check]))
+    assert [name for name, of in said.items() if of != "pass"] == [check]
+    assert verdicts.failing(records(BREAKS[check])) == {("mnist", "vat", 50): [check]}
+
+
+def test_the_figure_names_where_it_stands() -> None:
+    row = verdicts.table(records(BREAKS["many steps beat one"])).set_index("check").loc["many steps beat one"]
+    assert (row["norm"], row["eps"]) == ("Linf", 0.1)
+    assert row["figure"] == pytest.approx(0.02)
+
+
+def test_the_worst_seed_speaks_for_a_model() -> None:
+    two = pd.concat([records({}), records(BREAKS["gradients are not zero"]).assign(seed=2)])
+    (table,) = verdicts.tables(two)
+    shown = table.frame.set_index("check")["vat"]
+    assert shown["gradients are not zero"] == "FAIL, 2.00"
+    assert shown["many steps beat one"].startswith("pass, ")
+    assert "worst seed of 2" in table.caption
+    assert verdicts.tables(two[two["attack"] == "fgm"]) == []
+
+
+def test_balls_are_norms() -> None:
+    assert {name: np.linalg.norm([3, 4], order) for name, order in BALLS.items()} == {"L1": 7, "L2": 5, "Linf": 4}
