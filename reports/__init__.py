@@ -4,8 +4,21 @@ Every mean carries n and a named spread; what is planned and missing is shown, w
 """
 
 from reports.cells import HISTORY, KEYS, PLAN, RECORDS, aggregate
+from reports.check import differences
 from reports.models import MODELS
-from reports.report import render
+from reports.report import NAMES, fragments, render
 from reports.speed import render_speed
 
-__all__ = ["HISTORY", "KEYS", "MODELS", "PLAN", "RECORDS", "aggregate", "render", "render_speed"]
+__all__ = [
+    "HISTORY",
+    "KEYS",
+    "MODELS",
+    "NAMES",
+    "PLAN",
+    "RECORDS",
+    "aggregate",
+    "differences",
+    "fragments",
+    "render",
+    "render_speed",
+]
