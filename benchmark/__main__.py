@@ -13,7 +13,6 @@ from attacks import MEANINGS, NORMS
 from benchmark.attack import AUDITED, attack
 from benchmark.attacking import unattacked, unaudited
 from benchmark.cell import run_cell, untrained
-from benchmark.collect import build_report, stale, write_files, write_report
 from benchmark.estimate import seconds_of_epochs
 from benchmark.options import (
     data_for,
@@ -28,6 +27,7 @@ from benchmark.options import (
     suite_option,
 )
 from benchmark.progress import Progress, clock
+from benchmark.publish import check_report, collected, published_files, report_files, write_report
 from benchmark.speed import hours, measure
 from benchmark.store import command, environment, write_json
 from benchmark.suite import BUILT_IN, Cell, load_suite, plan, resolved
@@ -90,28 +90,30 @@ def run(
         with Progress(cells, todo) as progress:
             for cell in [cell for cell, each in zip(cells, todo, strict=True) if each != "complete"]:
                 run_cell(cell, loaded, folder / "cells" / cell.name, progress, engine)
-    write_report(build_report(suite, name, plan(suite, name), folder), folder / "report")
+    write_report(report_files(collected(name, [folder]), folder), [folder / "report"])
     print(f"report: {folder / 'report' / 'report.md'}")
 
 
 @cli.command()
-@suite_option
+@click.option("--suite", "name", help="A built-in suite, or a TOML file of your own.")
 @out_option
-@click.option("--check", is_flag=True, help="Write nothing; exit 1 if the report there is not what the records give.")
-def report(name: str, out: Path | None, check: bool) -> None:
+@click.option("--merge", type=click.Path(path_type=Path), multiple=True, help="Another run of the suite; repeatable.")
+@click.option("--published", is_flag=True, help="All of published/ and the README's tables, instead of one suite.")
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 if what is there is not what the records give.")
+def report(name: str | None, out: Path | None, merge: tuple[Path, ...], published: bool, check: bool) -> None:
     """Write the report of a run, complete or not, from its records."""
-    suite, folder = load_suite(name), out or default_folder(name)
-    if not folder.is_dir():
-        raise BadInput(f"{folder} is missing: run the suite first, or name its folder with --out")
-    files = build_report(suite, name, plan(suite, name), folder)
-    if not check:
-        write_report(files, folder / "report")
-        print(f"report: {folder / 'report' / 'report.md'}")
-    elif changed := stale(files, folder / "report"):
-        print(f"{folder / 'report'} is not what the records give: {', '.join(changed)}", file=sys.stderr)
-        sys.exit(1)
+    if published == (name is not None) or (published and (out or merge)):
+        raise BadInput("report: expected --suite NAME (with --out, --merge), or --published")
+    if published:
+        folders, files = published_files()
     else:
-        print(f"{folder / 'report'} is what the records give")
+        folder = out or default_folder(str(name))
+        folders, files = [folder / "report"], report_files(collected(str(name), [folder, *merge]), folder)
+    if check:
+        sys.exit(0 if check_report(files, folders) else 1)
+    write_report(files, folders)
+    for folder in folders:
+        print(f"report: {folder / 'report.md'}")
 
 
 @cli.command()
@@ -158,7 +160,7 @@ def speed(
         about[f"training {len(timed)} of {len(everything)} cells of {name}, {kind}, extrapolated"] = (
             f"{spent:.2f} hours"
         )
-    write_files(render_speed(measured, about), out)
+    write_report({out / name: content for name, content in render_speed(measured, about).items()}, [])
     print((out / "speed.md").read_text())
 
 

@@ -4,11 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
+import pandas as pd
 
 from attacks import MEANINGS, NORMS, Budget
 from benchmark.attacking import attack_cell, checkpoint, store_transfer, untransferred
 from benchmark.cell import as_trained, check_same
-from benchmark.collect import build_report, write_report
 from benchmark.options import (
     CommaList,
     data_for,
@@ -21,9 +21,10 @@ from benchmark.options import (
 )
 from benchmark.own_model import attack_own_model
 from benchmark.progress import Progress
+from benchmark.publish import collected, report_files, write_report
 from benchmark.store import command, environment
 from benchmark.suite import AttackConfig, Cell, load_suite, plan, validated
-from reports import render_attack
+from reports import OF_ATTACKS, render
 from zoo.data import Dataset, load_dataset
 from zoo.errors import BadInput, unknown
 
@@ -69,14 +70,15 @@ def attack(
         loaded = load_dataset(data or "mnist").to(pick_device(device))
         records = attack_own_model(factory, loaded, config, folder)
         about = {"suite": factory, "command": command(), **environment(loaded.images.device)}
-        write_report(render_attack(records, about), folder / "report")
+        found = render(records, pd.DataFrame(), pd.DataFrame(), about, OF_ATTACKS)
+        files = {folder / "report" / name: content for name, content in found.items()}
     else:
         suite, folder = load_suite(str(name)), out or default_folder(str(name))
         suite = replace(suite, attack=changed(suite.attack, norms, eps, images))
         cells = trained_cells(plan(suite, str(name), models=models, labels=labels, seeds=seeds), folder)
         attack_run(cells, data_for(cells, Path(data) if data else None, device), folder)
-        planned = plan(load_suite(str(name)), str(name))
-        write_report(build_report(suite, str(name), planned, folder), folder / "report")
+        files = report_files(collected(str(name), [folder]), folder)
+    write_report(files, [folder / "report"])
     print(f"report: {folder / 'report' / 'report.md'}")
 
 

@@ -1,6 +1,10 @@
-"""A run's folder read back as what a report is made of, and the report written beside it."""
+"""Folders of runs read back as what a report is made of."""
 
+import hashlib
+import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +12,9 @@ import pandas as pd
 
 from benchmark.cell import as_trained, check_same
 from benchmark.store import HISTORY, RECORDS, read_json, read_table
-from benchmark.suite import Cell, Suite
-from reports import render
-from zoo.checkpoints import write_whole
+from benchmark.suite import Cell, Suite, resolved
 from zoo.config import ModelConfig
+from zoo.data import CHECKSUMS
 from zoo.errors import BadInput
 
 THREAT_MODEL = {
@@ -20,44 +23,101 @@ THREAT_MODEL = {
     "labels": "the model's own predictions",
     "images": "all test images, final epoch's model",
 }
-WRITTEN = (
-    "report.md",
-    "table1.",
-    "table2.",
-    "smoothness.",
-    "robustness.",
-    "audit.",
-    "remains.",
-    "transfer.",
-    "curves-",
-)
+TRAINING_IMAGES = dict.fromkeys(CHECKSUMS, 60_000)
+NOT_KEYS = ("value", "n", "subset")
 
 
-def build_report(suite: Suite, name: str, cells: Sequence[Cell], run: Path) -> dict[str, bytes]:
-    """File name -> content of the report on a run, complete or not.
+@dataclass(frozen=True)
+class Collected:
+    """What `reports.render` takes."""
 
-    Raises BadInput for an unreadable record, and for a cell that was run with another configuration.
+    records: pd.DataFrame
+    history: pd.DataFrame
+    plan: pd.DataFrame
+    provenance: dict[str, Any]
+
+
+def collect(suite: Suite, name: str, cells: Sequence[Cell], runs: Sequence[Path]) -> Collected:
+    """The records of one run of a suite, complete or not, or of several put together.
+
+    Raises BadInput for an unreadable record, for a cell that was run with another configuration, and for records of
+    two runs that contradict each other.
     """
     frames: dict[str, list[pd.DataFrame]] = {"records": [], "history": []}
-    planned: list[tuple[str, str, int, int]] = []
+    planned: list[tuple[str, str, int, int, float]] = []
     origin: dict[str, list[dict[str, Any]]] = {}
-    cells = [as_trained(cell, run / "cells" / cell.name) for cell in cells]
+    cells = [in_runs(cell, runs) for cell in cells]
     for cell in cells:
-        folder = run / "cells" / cell.name
-        check_same(cell, folder)
         where = (cell.training.dataset, cell.model.name, cell.training.labels)
-        tables = [read_table(folder / "records.csv", RECORDS), read_table(folder / "history.csv", HISTORY)]
+        folders = [run / "cells" / cell.name for run in runs]
+        tables = [united(folders, "records.csv", RECORDS), united(folders, "history.csv", HISTORY)]
         for parts, table in zip(frames.values(), tables, strict=True):
             parts += [table.assign(dataset=where[0], model=where[1], labels=where[2])] if len(table) else []
-        planned += [(*where, seed) for seed in dict.fromkeys([*cell.seeds, *tables[0]["seed"]])]
-        if noted := read_json(folder / "provenance.json"):
-            origin[cell.name] = noted["stages"]
+        planned += [(*where, seed, updates(cell)) for seed in dict.fromkeys([*cell.seeds, *tables[0]["seed"]])]
+        for folder, run in zip(folders, distinguished(runs), strict=True):
+            if noted := read_json(folder / "provenance.json"):
+                origin.setdefault(cell.name, []).extend(stage | {"run": run} for stage in noted["stages"])
     records, history = (pd.concat(parts) if parts else pd.DataFrame() for parts in frames.values())
-    plan = pd.DataFrame(planned, columns=["dataset", "model", "labels", "seed"])
-    try:
-        return render(records, history, plan, provenance(suite, name, cells, origin))
-    except ValueError as error:
-        raise BadInput(f"records of {run}: {error}") from error
+    plan = pd.DataFrame(planned, columns=["dataset", "model", "labels", "seed", "updates"])
+    return Collected(records, history, plan, provenance(suite, name, cells, origin))
+
+
+def in_runs(cell: Cell, runs: Sequence[Path]) -> Cell:
+    """The cell in the precision that these runs have it in. Raises BadInput where a run has it otherwise."""
+    found: dict[Path, Cell] = {}
+    for folder in (run / "cells" / cell.name for run in runs):
+        if (folder / "config.json").is_file():
+            found[folder / "config.json"] = as_trained(cell, folder)
+            check_same(found[folder / "config.json"], folder)
+    for (first, one), (second, other) in zip(list(found.items()), list(found.items())[1:], strict=False):
+        if one != other:
+            said = f"precision {one.training.precision} and {other.training.precision}"
+            raise BadInput(f"{first} and {second} are of different cells ({said}): report on them apart")
+    return next(iter(found.values()), cell)
+
+
+def united(folders: Sequence[Path], name: str, columns: Mapping[str, str]) -> pd.DataFrame:
+    """The rows of a cell's table in all of its folders; what two of them have alike is there once.
+
+    Raises BadInput where two files have different values of one thing, or one file has it twice.
+    """
+    tables = [read_table(folder / name, columns).assign(file=str(folder / name)) for folder in folders]
+    whole = pd.concat(tables, ignore_index=True)
+    keys = [column for column in columns if column not in NOT_KEYS]
+    if (within := whole[whole.duplicated([*keys, "file"])]).size:
+        row = within.iloc[0]
+        raise BadInput(f"{row['file']}: recorded twice: {named(row, keys)}; remove one of the lines")
+    rows = whole.drop_duplicates(list(columns))
+    places = [key for key in keys if key != "epoch"] if name == "records.csv" else keys
+    if (twice := rows[rows.duplicated(places, keep=False)]).size:
+        first = twice.iloc[0]
+        same = (twice[places].eq(first[places]) | (twice[places].isna() & first[places].isna())).all(axis=1)
+        one, other = (row for _, row in twice[same].iloc[:2].iterrows())
+        raise BadInput(
+            f"{one['file']} and {other['file']} contradict each other: {named(one, places)} is {one['value']!r} "
+            f"in one and {other['value']!r} in the other; report on them apart, or delete one cell"
+        )
+    return rows.drop(columns="file")
+
+
+def named(row: "pd.Series[Any]", keys: Sequence[str]) -> str:
+    """What a row is of: "seed 0, measure test_error"."""
+    return ", ".join(f"{key} {row[key]}" for key in keys if str(row[key]) not in ("", "nan"))
+
+
+def updates(cell: Cell) -> float:
+    """How many steps a training takes, NaN where the size of the data set is not fixed."""
+    images = TRAINING_IMAGES.get(cell.training.dataset)
+    return cell.training.epochs * (images // cell.training.unlabelled_batch) if images else math.nan
+
+
+def distinguished(runs: Sequence[Path]) -> list[str]:
+    """A name for each of several runs, as short as tells them apart; none is needed for a single one."""
+    if len(runs) == 1:
+        return [""]
+    parts = [run.resolve().parts for run in runs]
+    depth = next((d for d in range(1, 100) if len({each[-d:] for each in parts}) == len(parts)), 100)
+    return ["/".join(each[-depth:]) for each in parts]
 
 
 def provenance(
@@ -72,10 +132,11 @@ def provenance(
     return {
         "suite": Path(name).stem,
         "description": suite.description,
+        "suite hash": hashlib.sha256(json.dumps(resolved(cells), sort_keys=True).encode()).hexdigest()[:16],
         "command": distinct(sitting["command"] for sitting in sittings),
         "device": distinct(f"{each['device']}, {each['threads']} threads" for each in where),
         "hours": f"{hours:.2f} of training, summed over cells",
-        "commit": distinct(each["commit"] + ("" if each["clean_tree"] else ", changed") for each in where),
+        "commit": distinct(commit(each) for each in where),
         "python": distinct(each["python"] for each in where),
         "versions": {
             package: distinct(each["versions"].get(package, "none") for each in where) for package in packages
@@ -86,6 +147,11 @@ def provenance(
         "models": {cell.name: described(cell) for cell in cells},
         "cells": {cell: [done(stage) for stage in noted] for cell, noted in origin.items()},
     }
+
+
+def commit(environment: Mapping[str, Any]) -> str:
+    """The commit of a sitting, and whether the tree was clean."""
+    return f"{environment['commit']} ({'clean tree' if environment['clean_tree'] else 'tree changed'})"
 
 
 SHARED = (
@@ -118,32 +184,16 @@ def perturbing(model: ModelConfig) -> str:
 
 
 def done(stage: Mapping[str, Any]) -> str:
-    """Who did a stage of a cell: "training of seeds 0 1, 0.210 h, at 127470a440f5"."""
-    commits = distinct(sitting["environment"]["commit"][:12] for sitting in stage["sittings"])
-    seeds = " ".join(map(str, stage["seeds"]))
-    return f"{stage['stage']} of seeds {seeds}: {stage['hours']:.3f} h at {' then '.join(commits)}"
+    """Who did a stage of a cell, a sitting after the other."""
+    sittings = [
+        f"{sitting['environment']['device']}, commit {commit(sitting['environment'])}, {sitting['command']}"
+        for sitting in stage["sittings"]
+    ]
+    seeds = ", ".join(map(str, stage["seeds"]))
+    run = f"run {stage['run']}, " if stage["run"] else ""
+    return f"{run}{stage['stage']} of seeds {seeds}, {stage['hours']:.3f} h: {'; then '.join(sittings)}"
 
 
 def distinct(values: Iterable[Any]) -> list[Any]:
     """Each value once, in order."""
     return list(dict.fromkeys(values))
-
-
-def write_report(files: Mapping[str, bytes], folder: Path) -> None:
-    """Write every file, and remove what an earlier report left that this one has no more."""
-    write_files(files, folder)
-    for name in stale(files, folder):
-        (folder / name).unlink()
-
-
-def write_files(files: Mapping[str, bytes], folder: Path) -> None:
-    """Write files into a folder, each whole."""
-    for name, content in files.items():
-        write_whole(folder / name, content)
-
-
-def stale(files: Mapping[str, bytes], folder: Path) -> list[str]:
-    """Names of a report's files that are missing, superfluous or differ from what the records give."""
-    there = [path for path in folder.iterdir() if path.name.startswith(WRITTEN)] if folder.is_dir() else []
-    have = {path.name: path.read_bytes() for path in there}
-    return sorted(name for name in have.keys() | files.keys() if have.get(name) != files.get(name))

@@ -3,10 +3,23 @@
 Every mean carries n and a named spread; what is planned and missing is shown, what diverged is said.
 """
 
-from reports.attacked import render_attack
 from reports.cells import HISTORY, KEYS, PLAN, RECORDS, aggregate
+from reports.check import differences
 from reports.models import MODELS
-from reports.report import render
+from reports.report import NAMES, OF_ATTACKS, fragments, render
 from reports.speed import render_speed
 
-__all__ = ["HISTORY", "KEYS", "MODELS", "PLAN", "RECORDS", "aggregate", "render", "render_attack", "render_speed"]
+__all__ = [
+    "HISTORY",
+    "KEYS",
+    "MODELS",
+    "NAMES",
+    "OF_ATTACKS",
+    "PLAN",
+    "RECORDS",
+    "aggregate",
+    "differences",
+    "fragments",
+    "render",
+    "render_speed",
+]

@@ -1,7 +1,5 @@
 """Error against eps, a figure a norm: one step of the fast gradient method, and the nearest image that is wrong."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,8 +10,14 @@ from reports.audit import where
 from reports.canvas import fit_scale, panels
 from reports.cells import CELL, ordered
 from reports.models import Style, styles
+from reports.section import Picture, Run, Section
 
 FEWEST = 4  # eps of a curve
+TEXT = (
+    "Left: one step of the fast gradient method on all test images. Right: the share of the audit's images that have "
+    "an image called something else within eps, as far as the minimum-norm attack finds it. A line is the mean over "
+    "seeds, its band goes from the lowest to the highest seed; the dotted line is a guess among ten classes."
+)
 KINDS = {"fgm": "one step of the fast gradient method", "fmn": "nearest wrong image found"}
 BALL = {"L1-spread": "L1", "L1-pixel": "L1", "L2": "L2", "Linf": "Linf"}
 
@@ -29,15 +33,18 @@ def table(records: pd.DataFrame) -> pd.DataFrame:
     return ordered(curves[enough], [*CELL, "kind", "norm", "eps"])
 
 
-def by_norm(curves: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Each norm of the fast gradient method with its curves, and beside them those of the ball it steps in."""
-    for norm, ball in BALL.items():
-        own = curves[
-            ((curves["kind"] == "fgm") & (curves["norm"] == norm))
-            | ((curves["kind"] == "fmn") & (curves["norm"] == ball))
-        ]
-        if (own["kind"] == "fgm").any():
-            yield norm, own
+def section(norm: str, run: Run) -> Section:
+    """A norm of the fast gradient method, and beside it the ball it steps in; nothing where no curve was measured."""
+    curves = table(run.records)
+    fgm, fmn = (
+        (curves["kind"] == "fgm") & (curves["norm"] == norm),
+        (curves["kind"] == "fmn") & (curves["norm"] == BALL[norm]),
+    )
+    data = curves[fgm | fmn]
+    heading = f"Error against eps, {norm}"
+    if not fgm.any():
+        return Section(f"curves-{norm}", heading, ())
+    return Section(f"curves-{norm}", heading, (Picture(data, figure, TEXT),), data)
 
 
 def figure(curves: pd.DataFrame) -> Figure:

@@ -9,6 +9,7 @@ import pandas as pd
 from reports.cells import CELL, ordered
 from reports.layout import Table
 from reports.models import styles
+from reports.section import Run, Section
 
 CHANCE = 0.9  # error of a guess among ten classes
 Errors = pd.DataFrame
@@ -155,6 +156,15 @@ def table(records: pd.DataFrame) -> pd.DataFrame:
     return ordered(pd.DataFrame(rows, columns=columns), [*CELL, "seed"])
 
 
+def section(run: Run) -> Section:
+    """The verdicts, or that no audit has been made."""
+    found = tables(run.records)
+    heading = "Audit: can the figures be believed?"
+    if not found:
+        return Section("audit", heading, ("No audit has been made: `python -m benchmark attack` makes one.",))
+    return Section("audit", heading, tuple(found), table(run.records))
+
+
 def tables(records: pd.DataFrame) -> list[Table]:
     """For each data set and label count: rows checks, columns models, the verdict of the worst seed and its figure."""
     result = []
@@ -168,7 +178,7 @@ def tables(records: pd.DataFrame) -> list[Table]:
             columns=["check", "figure: points of error, unless it says else", "at most", *models],
         )
         own = records[(records["dataset"] == dataset) & (records["labels"] == labels)]
-        result.append(Table(f"Audit, {where(dataset, labels)}", frame, caption(own)))
+        result.append(Table(f"audit-{dataset}-{labels}", f"Audit, {where(dataset, labels)}", frame, caption(own)))
     return result
 
 

@@ -1,9 +1,12 @@
 """Panels, their scales and the bytes of a figure: object-oriented matplotlib, no state left behind."""
 
+import hashlib
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any, Literal
 
+import matplotlib
+import matplotlib.ft2font
 import matplotlib.style
 import numpy as np
 import pandas as pd
@@ -16,17 +19,24 @@ from matplotlib.ticker import FixedLocator, FormatStrFormatter, LogLocator, Null
 LOOKS: list[Any] = [
     "default",
     {"font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 9, "axes.grid": True, "grid.alpha": 0.3},
+    {"pdf.compression": 0, "pdf.fonttype": 3},
 ]
+DRAWN_BY = f"matplotlib {matplotlib.__version__}, freetype {matplotlib.ft2font.__freetype_version__}"
 Share = Literal["none", "all", "row", "col"]
 
 
-def images(draw: Callable[[pd.DataFrame], Figure], table: pd.DataFrame) -> tuple[bytes, bytes]:
-    """PNG and PDF of what `draw` draws of the table; same table, same bytes: no times, no versions."""
+def images(draw: Callable[[pd.DataFrame], Figure], table: pd.DataFrame, data: str) -> tuple[bytes, bytes]:
+    """PNG and PDF of what `draw` draws of the table; same table, same libraries, same bytes.
+
+    Both carry what they were drawn from (the digest of `data`, the CSV file beside them) and by which libraries:
+    `check` compares by these, as bytes differ between versions. The PDF is not compressed, for the same reason.
+    """
+    digest = f"data sha256 {hashlib.sha256(data.encode()).hexdigest()}"
     png, pdf = BytesIO(), BytesIO()
     with matplotlib.style.context(LOOKS):
         figure = draw(table)
-        figure.savefig(png, format="png", dpi=150, metadata={"Software": None})
-        fixed = {"CreationDate": None, "Creator": "reports", "Producer": "reports"}
+        figure.savefig(png, format="png", dpi=150, metadata={"Software": DRAWN_BY, "Description": digest})
+        fixed = {"CreationDate": None, "Creator": "reports", "Producer": DRAWN_BY, "Subject": digest}
         figure.savefig(pdf, format="pdf", metadata=fixed)
     return png.getvalue(), pdf.getvalue()
 

@@ -5,12 +5,14 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from reports.inference import t_test
 from reports.models import rank
 
 CELL = ["dataset", "model", "labels"]
 ATTACK = ["attack", "norm", "eps"]
 KEYS = [*CELL, "measure", *ATTACK]
 NORMS = ["clean", "L1-spread", "L1-pixel", "L2", "Linf"]
+PAPER_EPS = 0.3
 
 PLAN = {"dataset": "str", "model": "str", "labels": "int64", "seed": "int64"}
 HISTORY = {**PLAN, "epoch": "int64", "measure": "str", "value": "float64"}
@@ -31,7 +33,7 @@ def checked(frame: pd.DataFrame, columns: Mapping[str, str], name: str) -> pd.Da
 
 
 def aggregate(records: pd.DataFrame) -> pd.DataFrame:
-    """One row for each value of `KEYS`: mean, sd (ddof 1), n and diverged, both counted in seeds.
+    """One row for each value of `KEYS`: mean, sd (ddof 1), 95 % t-interval, n and diverged, counted in seeds.
 
     A seed whose value is not finite counts as diverged and enters neither mean nor sd; n counts the others.
     One seed has no sd (NaN). ValueError when a seed is recorded twice.
@@ -44,7 +46,25 @@ def aggregate(records: pd.DataFrame) -> pd.DataFrame:
     groups = records.assign(value=value).groupby(KEYS, dropna=False, sort=False)["value"]
     cells = groups.agg(mean="mean", sd="std", n="count", seeds="size").reset_index()
     cells["diverged"] = cells["seeds"] - cells["n"]
-    return ordered(cells.drop(columns="seeds"), KEYS)
+    test = t_test(cells["mean"], cells["sd"], cells["n"])
+    cells = cells.assign(low=test.low, high=test.high)
+    return ordered(cells[[*KEYS, "mean", "sd", "low", "high", "n", "diverged"]], KEYS)
+
+
+def fast_gradient(records: pd.DataFrame) -> pd.DataFrame:
+    """Records of the paper's attack alone, `fgm`: each norm at the paper's eps, or else at its largest."""
+    there = records[records["attack"] == "fgm"]
+    norm = ["dataset", "norm"]
+    distance = (there["eps"] - PAPER_EPS).abs()
+    as_paper = distance < 1e-9
+    has_it = as_paper.groupby([there[name] for name in norm]).transform("any")
+    largest = there.groupby(norm)["eps"].transform("max")
+    return there[as_paper | (~has_it & (there["eps"] == largest))]
+
+
+def clean(records: pd.DataFrame) -> pd.DataFrame:
+    """The final test error as if it were an attack of norm "clean" and eps 0."""
+    return records[records["measure"] == "test_error"].assign(norm="clean", eps=0.0)
 
 
 def ordered(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:

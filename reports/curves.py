@@ -10,8 +10,23 @@ from matplotlib.ticker import MaxNLocator
 from reports.canvas import fit_scale, panels
 from reports.cells import CELL, ordered
 from reports.models import Style, styles
+from reports.section import Picture, Run, Section
 
+TEXT = (
+    "Test error and, where it was measured, the virtual adversarial cost at eps 5.0: the divergence between the "
+    "outputs at an image and at the nearby image that changes them most; lower is smoother. A line is the mean over "
+    "seeds, its band goes from the lowest to the highest seed; a seed that diverged is in neither."
+)
 MEASURES = {"test_error": ("test error (%)", 100.0), "smoothness": ("virtual adversarial cost, eps 5", 1.0)}
+
+
+def section(run: Run) -> Section:
+    """The figure, or that there is no history."""
+    data = table(run.history)
+    heading = "Test error and smoothness by epoch"
+    if not len(data):
+        return Section("smoothness", heading, ("No history has been recorded, hence no figure.",))
+    return Section("smoothness", heading, (Picture(data, figure, TEXT),), data)
 
 
 def table(history: pd.DataFrame) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from reports.audit import where
 from reports.cells import CELL, aggregate
 from reports.layout import Table, pivot
 from reports.models import styles
+from reports.section import Run, Section
 
 ROWS = {
     "single-step": "one step, cross-entropy, float32",
@@ -15,6 +16,13 @@ ROWS = {
     "worst": "worst of all attacks, image by image",
 }
 SHOWN = ("Linf", "L2")
+
+
+def section(run: Run) -> Section:
+    """The tables; nothing where no audit has been made."""
+    shown = family(run.records)
+    data = shown if len(shown) else None
+    return Section("remains", "What remains of robustness", tuple(tables(run.records)), data)
 
 
 def family(records: pd.DataFrame) -> pd.DataFrame:
@@ -40,8 +48,10 @@ def tables(records: pd.DataFrame) -> list[Table]:
         images = ", ".join(f"{n:,}" for n in sorted(cell["n"].unique()))
         caption = (
             f"Error in % on {images} test images, true labels, not clipped; mean ± standard deviation over seeds (ddof "
-            "1), number of seeds in brackets. Where rows of one eps agree, one step measures what is there; where the "
-            "lower ones are far higher, what looked like robustness was a gradient that one step could not use."
+            "1), n in brackets where it is not the same in all. Where rows of one eps agree, one step measures what is "
+            "there; where the lower ones are far higher, what looked like robustness was a gradient that one step "
+            "could not use."
         )
-        result.append(Table(f"What remains of robustness, {where(dataset, labels)}", frame, caption))
+        title = f"What remains of robustness, {where(dataset, labels)}"
+        result.append(Table(f"remains-{dataset}-{labels}", title, frame, caption))
     return result

@@ -1,148 +1,140 @@
-"""All files of a report, from the frames; and the page that a newcomer reads first."""
+"""All files of a report, from the frames: a list of sections, the pages made of them and their own files."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 
+import numpy as np
 import pandas as pd
 
-from reports import attacked, comparison, curves, dots, tables
+from reports import attack_curves, audit, comparison, curves, dots, findings, origin, pairs, remains, tables, transfer
 from reports.canvas import images
-from reports.cells import CELL, HISTORY, PLAN, RECORDS, aggregate, checked, shortfall
-from reports.layout import Table, csv
+from reports.cells import CELL, HISTORY, PLAN, RECORDS, checked, shortfall
+from reports.layout import csv
+from reports.origin import plain
+from reports.page import html, markdown, section_markdown
+from reports.section import Block, Run, Section
 
-HEADINGS = {
-    "table1": "Table 1: test error without an attack",
-    "table2": "Table 2: test error under attack",
-    "smoothness": "Test error and smoothness by epoch",
-    "robustness": "Robustness, seed by seed",
+# What a report is made of, in order: a new table or figure is one more line.
+SECTIONS: dict[str, Callable[[Run], Section]] = {
+    "findings": findings.section,
+    "table1": tables.table1,
+    "table2": tables.table2,
+    "audit": audit.section,
+    "remains": remains.section,
+    **{f"curves-{norm}": partial(attack_curves.section, norm) for norm in attack_curves.BALL},
+    "comparison": comparison.section,
+    "pairs": pairs.section,
+    "smoothness": curves.section,
+    "robustness": dots.section,
+    "transfer": transfer.section,
+    "provenance": origin.section,
 }
-FIGURE_TEXT = {
-    "smoothness": "Test error and, where it was measured, the virtual adversarial cost at eps 5.0: the divergence "
-    "between the outputs at an image and at the nearby image that changes them most; lower is smoother. A line is "
-    "the mean over seeds, its band goes from the lowest to the highest seed; a seed that diverged is in neither.",
-    "robustness": "Each filled mark is one seed's error under attack, the bar their mean, the hollow circle the mean "
-    "error of the same checkpoints without an attack. Where a norm was attacked at several eps, eps 0.3 is shown, "
-    "or else the largest.",
-}
-ABSENT = {
-    "table1": "No test error has been recorded or planned.",
-    "table2": "No attack has been recorded.",
-    "smoothness": "No history has been recorded, hence no figure.",
-    "robustness": "No attack has been recorded, hence no figure.",
-}
+OF_ATTACKS = ("audit", "remains", *(f"curves-{norm}" for norm in attack_curves.BALL), "robustness")
+NAMES = ("report", *SECTIONS)  # a report's files are these with a suffix
+FACTS = ("device", "hours", "commit")
+READING = (
+    "Errors are fractions of the test images, printed in %; the CSV files hold them as fractions. Every mean names its "
+    "number of seeds and its spread. A seed whose training broke down is called diverged and enters no mean; '-' marks "
+    "what has no record yet."
+)
 
 
 def render(
-    records: pd.DataFrame, history: pd.DataFrame, plan: pd.DataFrame, provenance: Mapping[str, object]
+    records: pd.DataFrame,
+    history: pd.DataFrame,
+    plan: pd.DataFrame,
+    provenance: Mapping[str, object],
+    only: Collection[str] = SECTIONS,
 ) -> dict[str, bytes]:
-    """File name -> content: tables, figures and report.md; the same input gives the same bytes.
+    """File name -> content: report.md, report.html and each section's own files; same input, same bytes.
 
-    Columns: `RECORDS`, `HISTORY`, `PLAN`; a frame without rows needs none. A figure without data is absent
-    and report.md says so. ValueError on a missing column or a seed recorded twice.
+    `only`: the names of the sections that are wanted. Columns: `RECORDS`, `HISTORY`, `PLAN`, and in the plan `updates`
+    where known; a frame without rows needs none.
+    ValueError on a missing column or a seed recorded twice.
     """
-    records = checked(records, RECORDS, "records")
-    history = checked(history, HISTORY, "history")
-    plan = checked(plan, PLAN, "plan")
-    aggregated = aggregate(shown := papers(records))
+    run = prepared(records, history, plan, provenance)
+    sections = [build(run) for name, build in SECTIONS.items() if name in only]
     files: dict[str, bytes] = {}
-    texts: dict[str, str] = {}
-    for name, found, measures in (
-        ("table1", tables.table1(shown, plan) + comparison.table1(shown, plan), tables.CLEAN),
-        ("table2", tables.table2(shown, plan) + comparison.table2(shown, plan), tables.ERRORS | tables.AUDIT),
-    ):
-        texts[name] = _joined(found) or ABSENT[name] + "\n"
-        files[f"{name}.md"] = texts[name].encode()
-        files[f"{name}.tex"] = ("\n".join(t.latex() for t in found) or f"% {ABSENT[name]}\n").encode()
-        files[f"{name}.csv"] = csv(aggregated[aggregated["measure"].isin(measures)]).encode()
-    for name, table, draw in (
-        ("smoothness", curves.table(history), curves.figure),
-        ("robustness", dots.table(shown), dots.figure),
-    ):
-        texts[name] = f"![{HEADINGS[name]}]({name}.png)\n\n{FIGURE_TEXT[name]}\n" if len(table) else ABSENT[name] + "\n"
-        if len(table):
-            files[f"{name}.png"], files[f"{name}.pdf"] = images(draw, table)
-            files[f"{name}.csv"] = csv(table).encode()
-    page = [
-        _title(provenance),
-        *_summary(records, plan, provenance),
-        *(f"## {HEADINGS[name]}\n\n{text}" for name, text in texts.items()),
-        *attacked.page(records),
-        _provenance(provenance),
-    ]
-    return files | attacked.files(records) | {"report.md": "\n".join(page).encode()}
+    for section in sections:
+        files |= _files(section)
+    whole = [summary(run), *sections]
+    pages = {
+        "report.md": markdown(_title(run), whole),
+        "report.html": html(_title(run), whole, files),
+    }
+    if "findings" in only:
+        pages["findings.md"] = markdown(f"Findings: {run.provenance.get('suite', 'no name')}", [sections[0]])
+    return files | {name: page.encode() for name, page in pages.items()}
 
 
-def papers(records: pd.DataFrame) -> pd.DataFrame:
-    """Without an attack, and under the paper's at eps 0.3, or at a norm's largest eps where that was not measured."""
-    fgm = records[records["attack"] == "fgm"]
-    there = (fgm["eps"] - 0.3).abs() < 1e-9
-    at_paper = fgm.assign(there=there).groupby(["dataset", "norm"])["there"].transform("any")
-    largest = fgm["eps"] == fgm.groupby(["dataset", "norm"])["eps"].transform("max")
-    return pd.concat([records[records["attack"] == ""], fgm[there | (~at_paper & largest)]])
+def fragments(
+    records: pd.DataFrame, history: pd.DataFrame, plan: pd.DataFrame, provenance: Mapping[str, object], folder: str
+) -> dict[str, str]:
+    """What a README can embed: a table by its name, a figure by its section's, linked into `folder`."""
+    run = prepared(records, history, plan, provenance)
+    found: dict[str, str] = {}
+    for section in (build(run) for build in SECTIONS.values()):
+        found |= {table.name: table.inner_markdown() for table in section.tables}
+        for picture in section.pictures:
+            found[section.name] = f"![{section.heading}]({folder}/{section.name}.png)\n\n{picture.text}\n"
+    return found
 
 
-def _joined(found: Sequence[Table]) -> str:
-    return "\n".join(table.markdown() for table in found)
-
-
-def _title(provenance: Mapping[str, object]) -> str:
-    name = provenance.get("suite", "")
-    description = provenance.get("description", "")
-    return f"# Report{f': {name}' if name else ''}\n" + (f"\n{description}\n" if description else "")
-
-
-def _summary(records: pd.DataFrame, plan: pd.DataFrame, provenance: Mapping[str, object]) -> Iterator[str]:
-    """What was run and what the numbers are, from the records and from what provenance says of it."""
-    tested = records[records["measure"] == "test_error"]
-    short = shortfall(tested, plan)
-    planned = len(plan[CELL].drop_duplicates())
-    yield "## What this run is\n"
-    yield f"- Data: {_listed(pd.concat([plan, tested])['dataset'])}"
-    yield f"- Epochs: {_listed(tested['epoch'])}; images in the test: {_listed(tested['n'])}"
-    yield f"- Seeds: {_listed(pd.concat([plan, tested])['seed'])}"
-    if planned:
-        yield f"- Cells (a model at a label count) complete: {planned - len(short)} of {planned} planned"
-    for key in ("device", "hours", "command"):
-        if key in provenance:
-            yield f"- {key.capitalize()}: {_plain(provenance[key])}"
-    yield (
-        "\nErrors are fractions of the test images, printed in %; the CSV files hold them as fractions. Every mean "
-        "names its number of seeds and its spread. A seed whose training broke down is called diverged and enters "
-        "no mean; '-' marks what has no record yet.\n"
+def prepared(records: pd.DataFrame, history: pd.DataFrame, plan: pd.DataFrame, provenance: Mapping[str, object]) -> Run:
+    """The frames with exactly their columns and types."""
+    known = checked(plan, PLAN, "plan")
+    updates = plan["updates"].to_numpy(dtype=float) if "updates" in plan else np.nan
+    return Run(
+        checked(records, RECORDS, "records"),
+        checked(history, HISTORY, "history"),
+        known.assign(updates=updates),
+        provenance,
     )
-    attack = provenance.get("attack")
-    if isinstance(attack, Mapping) and attack:
-        yield "Threat model of the attacks:\n"
-        yield from (f"- {key}: {value}" for key, value in _leaves(attack))
-        yield ""
-    if short:
-        yield "Missing or incomplete:\n"
-        yield from (f"- {line}" for line in short)
-        yield ""
+
+
+def _files(section: Section) -> dict[str, bytes]:
+    """The files of a section's own: none where it has no data to show."""
+    if section.data is None:
+        return {}
+    data = csv(section.data)
+    files = {f"{section.name}.csv": data.encode()}
+    for figure in section.pictures:
+        files[f"{section.name}.png"], files[f"{section.name}.pdf"] = images(figure.draw, figure.data, data)
+    if not section.pictures:
+        files[f"{section.name}.md"] = section_markdown(section).encode()
+        texts = [table.latex() for table in section.tables]
+        files[f"{section.name}.tex"] = ("\n".join(texts) or f"% {section.heading}: nothing yet.\n").encode()
+    return files
+
+
+def _title(run: Run) -> str:
+    name = run.provenance.get("suite", "")
+    return f"Report{f': {name}' if name else ''}"
+
+
+def summary(run: Run) -> Section:
+    """What was run and what the numbers are, from the records and from what provenance says of it."""
+    tested = run.records[run.records["measure"] == "test_error"]
+    short = shortfall(tested, run.plan)
+    planned = len(run.plan[CELL].drop_duplicates())
+    known = pd.concat([run.plan, tested])
+    facts = [
+        f"Data: {_listed(known['dataset'])}",
+        f"Epochs: {_listed(tested['epoch'])}; images in the test: {_listed(tested['n'])}",
+        f"Seeds: {_listed(known['seed'])}",
+    ]
+    if planned:
+        facts.append(f"Cells (a model at a label count) complete: {planned - len(short)} of {planned} planned")
+    facts += [f"{key.capitalize()}: {plain(run.provenance[key])}" for key in FACTS if key in run.provenance]
+    attack = run.provenance.get("attack")
+    facts += [f"Attack, {key}: {plain(value)}" for key, value in attack.items()] if isinstance(attack, Mapping) else []
+    description = run.provenance.get("description")
+    blocks: list[Block] = [str(description)] if description else []
+    blocks += [tuple(facts), READING]
+    blocks += ["Missing or incomplete:", tuple(short)] if short else []
+    return Section("summary", "What this run is", tuple(blocks))
 
 
 def _listed(column: pd.Series) -> str:
     values = sorted(column.unique())
     return ", ".join(f"{value}" for value in values) if values else "none recorded"
-
-
-def _provenance(provenance: Mapping[str, object]) -> str:
-    rows = list(_leaves(provenance))
-    if not rows:
-        return "## Provenance\n\nNone was given.\n"
-    frame = pd.DataFrame(rows, columns=["what", "value"])
-    return f"## Provenance\n\n{Table('', frame, '').body()}\n"
-
-
-def _leaves(mapping: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """("config.epochs", "40") for every plain value of a nested mapping, in its order."""
-    for key, value in mapping.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", _plain(value)
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {text}" for key, text in _leaves(value))
-    return ", ".join(map(_plain, value)) if isinstance(value, list | tuple) else str(value)

@@ -37,16 +37,18 @@ CAPTION = (
 
 
 def render_speed(measured: pd.DataFrame, about: Mapping[str, object]) -> dict[str, bytes]:
-    """File name -> content of speed.md, .csv, .png and .pdf. `measured` has the keys of COLUMNS, and what else."""
+    """File name -> content of speed.md, .tex, .csv, .png, .pdf. `measured` has the keys of COLUMNS, and what else."""
     shown = measured[list(COLUMNS)].copy()
     for name, form in SHOWN.items():
         shown[name] = shown[name].map(form.format)
     shown["floor_share"] = (100 * measured["floor_share"]).map("{:.0f}".format)
-    table = Table("The engine beside the plain reference", shown.rename(columns=COLUMNS), CAPTION)
+    table = Table("speed", "The engine beside the plain reference", shown.rename(columns=COLUMNS), CAPTION)
     facts = "\n".join(f"- {name}: {value}" for name, value in about.items())
-    png, pdf = images(figure, measured)
+    data = csv(measured)
+    png, pdf = images(figure, measured, data)
     page = f"# Speed\n\n{facts}\n\n{table.markdown()}\n![Cost of a seed-step against the number of seeds](speed.png)\n"
-    return {"speed.md": page.encode(), "speed.csv": csv(measured).encode(), "speed.png": png, "speed.pdf": pdf}
+    texts = {"speed.md": page, "speed.csv": data, "speed.tex": table.latex()}
+    return {name: text.encode() for name, text in texts.items()} | {"speed.png": png, "speed.pdf": pdf}
 
 
 def figure(measured: pd.DataFrame) -> Figure:

@@ -1,85 +1,150 @@
 """Table 1 (test error) and Table 2 (error under attack, with its audit)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
 import pandas as pd
 
-from reports.cells import CELL, aggregate, ordered, shortfall
-from reports.layout import Table, grid, pivot, seeds_named
+from reports.audit import failing
+from reports.cells import CELL, aggregate, fast_gradient, ordered, shortfall
+from reports.layout import Table, grid, intervals, pivot, seeds_named
 from reports.models import styles
+from reports.paired import best
+from reports.section import Run, Section, missing
 
 CLEAN = {
-    "test_error": ("Test error in %, final epoch", "The error of the model as it stands after its last epoch"),
+    "test_error": ("final", "Test error in %, final epoch", "The error of the model as it stands after its last epoch"),
     "lowest_test_error": (
+        "lowest",
         "Test error in %, lowest over evaluated epochs",
         "Lowest over evaluated epochs (selects on the test set; comparison with the paper's printed Table 1 only)",
     ),
 }
-ERRORS = {"attacked_error": "attacked", "clean_error": "clean"}
+ERRORS = ["attacked_error", "clean_error"]
 AUDIT: dict[str, tuple[str, Literal["min", "max"]]] = {  # measure -> its name, and the worst of several
     "zero_gradient_share": ("zero gradient, %", "max"),
     "mean_norm_ratio": ("least ‖δ‖ / eps", "min"),
     "short_share": ("shorter than eps, %", "max"),
 }
+SURE = (
+    "Bold: the lowest of its column, where it beats every other model there surely (paired t-test on shared seeds, "
+    "Holm-corrected over the pairs of the column, p below 0.05)."
+)
+ABSENT = {1: "No test error has been recorded or planned.", 2: "No attack has been recorded."}
 
 
-def table1(records: pd.DataFrame, plan: pd.DataFrame) -> list[Table]:
+def table1(run: Run) -> Section:
     """For each data set the final and the lowest test error: rows models, columns label counts."""
-    records = records[records["measure"].isin(CLEAN)]
+    records = run.records[run.records["measure"].isin(CLEAN)]
     tables = []
-    for dataset, planned in grid(plan, records).groupby("dataset"):
-        for measure, (title, caption) in CLEAN.items():
+    for dataset, planned in grid(run.plan, records).groupby("dataset"):
+        for measure, (short, title, caption) in CLEAN.items():
             there = records[(records["dataset"] == dataset) & (records["measure"] == measure)]
-            found = aggregate(there)
-            frame = pivot(found, ["model"], "labels")
-            frame = frame.reindex(index=list(styles(planned["model"])), columns=sorted(planned["labels"].unique()))
-            frame.columns = pd.Index([f"{count} labels" for count in frame.columns])
-            tables.append(
-                Table(
-                    f"{title}, {dataset}",
-                    frame.reset_index(names="model"),
-                    f"{caption}. {seeds_named(found)}{_images(there)}.",
-                    tuple(shortfall(there, plan[plan["dataset"] == dataset])),
-                )
+            found = _marked(aggregate(there).assign(norm="clean", eps=0.0), run.pairs, measure)
+            lacking = missing(shortfall(there, run.plan[run.plan["dataset"] == dataset]))
+            counts = {count: f"{count} labels" for count in sorted(planned["labels"].unique())}
+            tables += _and_intervals(
+                f"table1-{short}-{dataset}",
+                f"{title}, {dataset}",
+                found,
+                planned["model"],
+                "labels",
+                counts,
+                f"{caption}. {seeds_named(found)}{_images(there)}.",
+                lacking,
             )
-    return tables
+    return Section("table1", "Table 1: test error without an attack", _or(tables, 1), aggregate(records))
 
 
-def table2(records: pd.DataFrame, plan: pd.DataFrame) -> list[Table]:
-    """For each data set and attack the error with the clean error of the same checkpoints, and the audit."""
+def table2(run: Run) -> Section:
+    """For each data set and label count the error under fgm beside the clean error of the same checkpoints."""
+    records = fast_gradient(run.records)
     records = records[records["measure"].isin([*ERRORS, *AUDIT])]
     tables = []
-    for (dataset, attack), there in records.groupby(["dataset", "attack"]):
-        planned = plan[plan["dataset"] == dataset]
-        cells = grid(planned, there)
-        errors = pd.concat([_clean(there), there[there["measure"] == "attacked_error"]])
-        found = aggregate(errors)
-        rows = [(count, *setting) for count in sorted(cells["labels"].unique()) for setting in _settings(found)]
-        frame = _rows(found, cells, ["labels", "norm", "eps"], rows)
-        tables.append(
-            Table(
-                f"Error under attack in %, {attack}, {dataset}",
-                frame.assign(eps=frame["eps"].map(lambda eps: f"{eps:g}" if eps else "")),
-                f"Above the attacked errors stands the clean error of the same checkpoints. {seeds_named(found)}"
-                f"{_images(there)}.",
-                tuple(_attacks_missing(there, planned)),
+    for dataset, there in records.groupby("dataset"):
+        planned = run.plan[run.plan["dataset"] == dataset]
+        doubts = failing(run.records[run.records["dataset"] == dataset])
+        for labels, cells in grid(planned, there).groupby("labels"):
+            at = there[there["labels"] == labels]
+            errors = pd.concat([_clean(at), at[at["measure"] == "attacked_error"]])
+            found = _marked(aggregate(errors), run.pairs, "attacked_error")
+            failed = {model: checks for (_, model, at_labels), checks in doubts.items() if at_labels == labels}
+            settings = ordered(pd.concat([_clean(there), there])[["norm", "eps"]].drop_duplicates(), ["norm", "eps"])
+            columns = {norm: f"{norm} {eps:g}" if eps else norm for norm, eps in settings.itertuples(index=False)}
+            tables += _and_intervals(
+                f"table2-{dataset}-{labels}",
+                f"Error under attack in %, fgm, {labels} labels, {dataset}",
+                found,
+                cells["model"],
+                "norm",
+                columns,
+                "First the clean error of the attacked checkpoints, then their error under each norm at its eps. "
+                f"{seeds_named(found)}{_images(at)}. {run.threat}".strip(),
+                (*doubted(failed), *missing(_attacks_missing(at, planned[planned["labels"] == labels], there))),
+                failed,
             )
-        )
-        if there["measure"].isin(AUDIT).any():
-            worst = aggregate(pd.concat([_worst(there, measure, of) for measure, (_, of) in AUDIT.items()]))
-            checks = [(count, measure) for count in sorted(cells["labels"].unique()) for measure in AUDIT]
-            frame = _rows(worst, cells, ["labels", "measure"], checks)
-            tables.append(
-                Table(
-                    f"Attack audit, {attack}, {dataset}",
-                    frame.assign(measure=frame["measure"].map(lambda name: AUDIT[name][0])),
-                    "Share of images whose gradient is exactly zero (the attack leaves them alone and the model "
-                    "looks robust), mean realised norm ‖δ‖ over eps, and share of perturbations shorter than eps; "
-                    f"each the worst over all norms and eps. {seeds_named(worst)}.",
-                )
-            )
+            tables += _audit(at, cells["model"], f"table2-{dataset}-{labels}", f"{labels} labels, {dataset}")
+    return Section("table2", "Table 2: test error under attack", _or(tables, 2), aggregate(records))
+
+
+def _and_intervals(
+    name: str,
+    title: str,
+    found: pd.DataFrame,
+    models: Iterable[str],
+    by: str,
+    columns: dict[object, str],
+    caption: str,
+    notes: tuple[str, ...],
+    failed: Collection[str] = (),
+) -> list[Table]:
+    """Rows models, columns the values of `by`: means with their spread, and behind it their t-intervals.
+
+    What is under an attack is marked † for the models in `failed`.
+    """
+    tables = []
+    for texts, suffix in ((pivot(found, ["model"], by), ""), (intervals(found, ["model"], by), "-intervals")):
+        frame = texts.reindex(index=list(styles(models)), columns=list(columns))
+        frame = frame.rename(columns=columns).rename_axis(columns=None).reset_index(names="model")
+        for title in (columns[key] for key in columns if failed and key != "clean"):
+            marked = frame["model"].isin(list(failed)) & frame[title].notna()
+            frame[title] = frame[title].where(~marked, frame[title] + " †")
+        if not suffix:
+            tables.append(Table(name, title, frame, caption, (SURE, *notes), folded=not found["n"].any()))
+        elif (found["n"] > 1).any():
+            about = "95 % t-intervals of the means over seeds: n - 1 degrees of freedom."
+            tables.append(Table(name + suffix, f"{title}: t-intervals", frame, about, folded=True))
     return tables
+
+
+def doubted(failed: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """A note on the models whose audit failed: their figures under attack say little of robustness."""
+    said = "; ".join(f"{model}: {', '.join(checks)}" for model, checks in failed.items())
+    return (f"† The audit of some seed failed, so that what is robust here may not be. {said}.",) if failed else ()
+
+
+def _marked(found: pd.DataFrame, pairs: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """With a column `best`: the cell surely beats all others of its column, by the pairs of this measure."""
+    sure = best(pairs)
+    sure = sure[sure["measure"] == measure].assign(best=True).drop(columns="measure")
+    marked = found.merge(sure, how="left", on=["dataset", "norm", "eps", "labels", "model"])
+    return marked.assign(best=marked["best"].eq(True))
+
+
+def _audit(at: pd.DataFrame, models: Iterable[str], name: str, where: str) -> list[Table]:
+    """Rows models, columns what was measured of the attack itself."""
+    if not at["measure"].isin(AUDIT).any():
+        return []
+    worst = aggregate(pd.concat([_worst(at, measure, of) for measure, (_, of) in AUDIT.items()]))
+    texts = pivot(worst, ["model"], "measure").reindex(index=list(styles(models)), columns=list(AUDIT))
+    texts = texts.rename(columns={measure: title for measure, (title, _) in AUDIT.items()})
+    about = (
+        "Share of images whose gradient is exactly zero (the attack leaves them alone and the model looks robust), "
+        "mean realised norm ‖δ‖ over eps, and share of perturbations shorter than eps; each the worst over the norms "
+        f"of Table 2. {seeds_named(worst)}."
+    )
+    frame = texts.rename_axis(columns=None).reset_index(names="model")
+    return [Table(f"{name}-audit", f"Attack audit, fgm, {where}", frame, about, folded=True)]
 
 
 def _clean(there: pd.DataFrame) -> pd.DataFrame:
@@ -95,31 +160,22 @@ def _worst(there: pd.DataFrame, measure: str, of: Literal["min", "max"]) -> pd.D
     return values.assign(value=values.groupby(seeds)["value"].transform(of), norm="", eps=0.0).drop_duplicates(seeds)
 
 
-def _settings(found: pd.DataFrame) -> list[tuple[str, float]]:
-    """The pairs (norm, eps) that occur, in order."""
-    pairs = ordered(found[["norm", "eps"]].drop_duplicates(), ["norm", "eps"])
-    return list(zip(pairs["norm"], pairs["eps"], strict=True))
-
-
-def _rows(found: pd.DataFrame, cells: pd.DataFrame, key: list[str], rows: Sequence[tuple[object, ...]]) -> pd.DataFrame:
-    """The texts of these rows, by the columns of `key`; a column a model."""
-    wide = pivot(found, key, "model")
-    wide = wide.reindex(index=pd.MultiIndex.from_tuples(rows, names=key), columns=list(styles(cells["model"])))
-    return wide.rename_axis(columns=None).reset_index()
-
-
-def _attacks_missing(there: pd.DataFrame, planned: pd.DataFrame) -> list[str]:
+def _attacks_missing(at: pd.DataFrame, planned: pd.DataFrame, there: pd.DataFrame) -> list[str]:
     """The planned cells that lack a seed; norm and eps follow where only some of them lack it."""
-    attacked = there[there["measure"] == "attacked_error"]
-    settings = _settings(there)
+    attacked = at[at["measure"] == "attacked_error"]
+    settings = ordered(there[["norm", "eps"]].drop_duplicates(), ["norm", "eps"])
     lacking: dict[str, list[str]] = {}
-    for norm, eps in settings:
+    for norm, eps in settings.itertuples(index=False):
         for line in shortfall(attacked[(attacked["norm"] == norm) & (attacked["eps"] == eps)], planned):
             lacking.setdefault(line, []).append(f"{norm} {eps:g}")
-    return [line if len(at) == len(settings) else f"{line} ({', '.join(at)})" for line, at in lacking.items()]
+    return [line if len(of) == len(settings) else f"{line} ({', '.join(of)})" for line, of in lacking.items()]
 
 
 def _images(there: pd.DataFrame) -> str:
     """How many images the errors were measured on."""
     counts = [f"{count:,}" for count in sorted(there["n"].unique())]
     return f"; measured on {' or '.join(counts)} images" if counts else ""
+
+
+def _or(tables: list[Table], which: int) -> tuple[Table, ...] | tuple[str]:
+    return tuple(tables) or (ABSENT[which],)

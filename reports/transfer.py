@@ -3,38 +3,49 @@
 import pandas as pd
 
 from reports.audit import where
-from reports.cells import aggregate
+from reports.cells import CELL, aggregate, ordered
 from reports.layout import Table, pivot
 from reports.models import styles
+from reports.section import Run, Section
 
 PREFIX = "transfer/"
 SHOWN = {"L2": 2.0, "Linf": 0.2}  # the radius that is shown, or else the middle one
 
 
-def tables(records: pd.DataFrame) -> list[Table]:
-    """For each data set, label count and norm: the matrix at one eps; its diagonal is one step on the model itself."""
+def section(run: Run) -> Section:
+    """The matrices; nothing where no transfer was measured."""
+    found = matrices(run.records)
+    data = found if len(found) else None
+    return Section("transfer", "Transfer between the models", tuple(tables(found)), data)
+
+
+def matrices(records: pd.DataFrame) -> pd.DataFrame:
+    """Errors by attacked model and source, the model itself among them, where there are two sources or more."""
     own = records[records["attack"] == "single-step/margin"]
-    own = own.assign(source=own["model"])
     others = records[records["attack"].str.startswith(PREFIX)]
-    others = others.assign(source=others["attack"].str.removeprefix(PREFIX))
-    errors = pd.concat([own, others])[lambda frame: frame["measure"] == "attacked_error"]
+    sources = [own["model"], others["attack"].str.removeprefix(PREFIX)]
+    errors = pd.concat([own, others]).assign(source=pd.concat(sources))
+    errors = errors[(errors["measure"] == "attacked_error") & errors["norm"].isin(SHOWN)]
+    several = errors.groupby(["dataset", "labels"])["source"].transform("nunique") > 1
+    return ordered(errors[several], [*CELL, "source", "norm", "eps", "seed"])
+
+
+def tables(errors: pd.DataFrame) -> list[Table]:
+    """For each data set, label count and norm the matrix at one eps; its diagonal is one step on the model itself."""
     result = []
-    for (dataset, labels, norm), cell in errors[errors["norm"].isin(SHOWN)].groupby(["dataset", "labels", "norm"]):
-        if cell["source"].nunique() < 2:
-            continue
+    for (dataset, labels, norm), cell in errors.groupby(["dataset", "labels", "norm"]):
         radii = sorted(cell["eps"].unique())
         eps = SHOWN[str(norm)] if SHOWN[str(norm)] in radii else radii[len(radii) // 2]
-        shown = cell[cell["eps"] == eps]
-        found = pd.concat(
-            [aggregate(one.assign(attack="fgm")).assign(source=source) for source, one in shown.groupby("source")]
-        )
+        of_source = cell[cell["eps"] == eps].groupby("source")
+        found = pd.concat([aggregate(one.assign(attack="")).assign(source=source) for source, one in of_source])
         models = list(styles([*found["model"], *found["source"]]))
         wide = pivot(found, ["model"], "source").reindex(index=models, columns=models)
         frame = wide.rename_axis(columns=None).reset_index(names="attacked, by steps on")
         caption = (
             f"Error in % of the row's model on images that one step on the column's made: {norm}, eps {eps:g}, margin, "
             "true labels, not clipped, same seed on both sides; the diagonal is the white box. Mean ± standard "
-            "deviation over seeds (ddof 1), number of seeds in brackets."
+            "deviation over seeds (ddof 1), n in brackets where it is not the same in all."
         )
-        result.append(Table(f"Transfer, {where(dataset, labels)}, {norm}", frame, caption))
+        title = f"Transfer, {where(dataset, labels)}, {norm}"
+        result.append(Table(f"transfer-{dataset}-{labels}-{norm}", title, frame, caption))
     return result

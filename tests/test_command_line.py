@@ -37,7 +37,7 @@ MNIST = ('"digits"', '"mnist"')
 def plain_pictures():
     """Figures are drawn by the one test that starts a process; here they would take most of the time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reports.report, "images", lambda draw, table: (b"png", b"pdf"))
+        patch.setattr(reports.report, "images", lambda draw, table, data: (b"png", b"pdf"))
         yield
 
 
@@ -118,7 +118,8 @@ def test_a_run_leaves_the_files_of_the_design(finished):
     for name in ("ladder-50", "vat-50"):
         assert {path.name for path in (run / "cells" / name).iterdir()} == cell
     assert {path.name for path in run.iterdir()} == {"suite.json", "cells", "report"}
-    report = {"report.md"} | {f"table{i}.{kind}" for i in (1, 2) for kind in ("md", "tex", "csv")}
+    tables = ("table1", "table2", "comparison", "pairs", "findings", "provenance")
+    report = {"report.md", "report.html"} | {f"{name}.{kind}" for name in tables for kind in ("md", "tex", "csv")}
     report |= {f"{figure}.{kind}" for figure in ("smoothness", "robustness") for kind in ("png", "pdf", "csv")}
     assert {path.name for path in (run / "report").iterdir()} == report
     suite = json.loads((run / "suite.json").read_text())
@@ -409,7 +410,7 @@ def test_report_check_of_a_fresh_report(copy, call):
     before = files(copy)
     code, out, err = call("report", "--suite", "tiny.toml", "--out", "run", "--check")
     # The suite of the finished run lay elsewhere: where its file lies is not what the records give.
-    assert (code, out, err) == (0, [f"{Path('run/report')} is what the records give"], [])
+    assert (code, out, err) == (0, [f"{Path('run/report')}: what the records give"], [])
     assert files(copy) == before
 
 
@@ -421,7 +422,11 @@ def test_report_check_of_an_edited_report(copy, call):
     before = files(copy)
     code, out, err = call("report", "--suite", "tiny.toml", "--out", "run", "--check")
     assert (code, out) == (1, [])
-    assert err == [f"{Path('run/report')} is not what the records give: table1.md"]
+    assert err[0] == f"{Path('run/report')}: not what the records give; run the same without --check"
+    assert err[1:3] == ["--- run/report/table1.md, there", "+++ run/report/table1.md, from records"]
+    assert any(line.startswith("-| VAT ") for line in err)
+    assert any(line.startswith("+| vat ") for line in err)
+    assert not any("notes.md" in line or line.startswith("--- run/report/table2") for line in err)
     assert files(copy) == before
     assert call("report", "--suite", "tiny.toml", "--out", "run")[0] == 0
     assert call("report", "--suite", "tiny.toml", "--out", "run", "--check")[0] == 0
@@ -430,7 +435,8 @@ def test_report_check_of_an_edited_report(copy, call):
 def test_report_check_of_no_report(copy, call):
     shutil.rmtree(copy / "report")
     code, _, err = call("report", "--suite", "tiny.toml", "--out", "run", "--check")
-    assert (code, len(err)) == (1, 1)
+    assert code == 1
+    assert {line.split(": ")[1] for line in err[1:]} == {"missing"}
     assert not (copy / "report").exists()
 
 
@@ -443,7 +449,7 @@ def test_report_of_changed_records(copy, call):
     path.write_text("\n".join(lines) + "\n")
     code, _, err = call("report", "--suite", "tiny.toml", "--out", "run", "--check")
     assert code == 1
-    assert "table1.csv" in err[0]
+    assert "--- run/report/table1.csv, there" in err
 
 
 def test_report_of_a_partial_run_shows_what_is_missing(tmp_path, call):

@@ -1,27 +1,36 @@
-"""What is committed under published/ is what its records give."""
+"""What is committed under published/, and the README, is what the records give."""
 
 from pathlib import Path
 
 import pytest
 
-from benchmark.collect import build_report
-from benchmark.suite import load_suite, plan
+from benchmark.publish import check_report, published_files
 
-PUBLISHED = Path(__file__).parents[1] / "published"
-RUNS = sorted(folder.name for folder in PUBLISHED.iterdir() if (folder / "cells").is_dir())
+ROOT = Path(__file__).parents[1]
 
 
-def test_there_are_runs():
-    assert "quick" in RUNS
+@pytest.fixture(scope="module")
+def published():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        yield published_files()
 
 
-@pytest.mark.parametrize("name", RUNS)
-def test_a_published_report_is_that_of_its_records(name):
-    """Tables and texts to the byte; a picture's bytes depend on the versions of the libraries that draw it."""
-    suite = load_suite(name)
-    files = build_report(suite, name, plan(suite, name), PUBLISHED / name)
-    there = {path.name: path for path in (PUBLISHED / name / "report").iterdir()}
-    assert there.keys() == files.keys()
-    for file, content in files.items():
-        if not file.endswith((".png", ".pdf")):
-            assert there[file].read_bytes() == content, file
+def test_there_are_runs(published):
+    folders, files = published
+    assert Path("published/quick/report") in folders
+    assert Path("README.md") in files
+
+
+def test_the_published_reports_and_the_readme_are_those_of_the_records(published, monkeypatch, capsys):
+    """Texts to the byte, figures by their data; what differs is in the failure's output."""
+    monkeypatch.chdir(ROOT)
+    folders, files = published
+    assert check_report(files, folders), capsys.readouterr().err
+
+
+def test_the_readme_embeds_tables_and_figures_that_are_there(published):
+    text = published[1][Path("README.md")].decode()
+    for name in ("table1-final-mnist", "table2-mnist-50", "smoothness", "robustness"):
+        piece = text.split(f"<!-- report: quick {name} -->\n")[1].split("<!-- /report -->")[0]
+        assert "| supervised |" in piece or f"](published/quick/report/{name}.png)" in piece

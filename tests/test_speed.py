@@ -117,7 +117,9 @@ def test_the_command_writes_them_and_says_what_the_suite_would_take(tmp_path, mo
     ]
     monkeypatch.setattr("sys.argv", ["benchmark", "speed", *options])
     main()
-    assert {path.name for path in (tmp_path / "speed").iterdir()} == {f"speed.{e}" for e in ("md", "csv", "png", "pdf")}
+    assert {path.name for path in (tmp_path / "speed").iterdir()} == {
+        f"speed.{e}" for e in ("md", "tex", "csv", "png", "pdf")
+    }
     out = capsys.readouterr().out
     hours = float(out.split("training 2 of 14 cells of smoke, engine, extrapolated: ")[1].split()[0])
     assert math.isfinite(hours)

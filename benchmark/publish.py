@@ -1,0 +1,99 @@
+"""Reports written beside their records, the README's tables among them; and whether what is there is right."""
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from benchmark.collect import Collected, collect
+from benchmark.suite import load_suite, plan
+from reports import NAMES, differences, fragments, render
+from zoo.checkpoints import write_whole
+from zoo.errors import BadInput, unknown
+
+PUBLISHED, README = Path("published"), Path("README.md")
+WRITTEN = tuple(f"{name}." for name in NAMES)
+OPEN, CLOSE = r"^<!-- report: (?P<run>\S+) (?P<name>\S+) -->\n", r"^<!-- /report -->$"
+EMBEDDED = re.compile(f"(?P<open>{OPEN}).*?(?P<close>{CLOSE})", re.S | re.M)
+
+
+def collected(name: str, runs: Sequence[Path]) -> Collected:
+    """The records of a suite's run, or of several."""
+    suite = load_suite(name)
+    cells = plan(suite, name)
+    for run in runs:
+        if not run.is_dir():
+            raise BadInput(f"{run} is missing: run the suite first, or name its folder with --out")
+    return collect(suite, name, cells, runs)
+
+
+def report_files(data: Collected, run: Path) -> dict[Path, bytes]:
+    """Path -> content of the report on a run. Raises BadInput for records that make no report."""
+    try:
+        files = render(data.records, data.history, data.plan, data.provenance)
+    except ValueError as error:
+        raise BadInput(f"records of {run}: {error}") from error
+    return {run / "report" / name: content for name, content in files.items()}
+
+
+def published_files() -> tuple[list[Path], dict[Path, bytes]]:
+    """The folders of the published reports, and path -> content of all of them and of the README that embeds them."""
+    runs = sorted(folder for folder in PUBLISHED.glob("*") if (folder / "cells").is_dir())
+    if not runs:
+        raise BadInput(f"{PUBLISHED} has no run: --published is for the project's own checkout, in its folder")
+    files: dict[Path, bytes] = {}
+    pieces: dict[str, dict[str, str]] = {}
+    for run in runs:
+        data = collected(run.name, [run])
+        files |= report_files(data, run)
+        folder = (run / "report").as_posix()
+        pieces[run.name] = fragments(data.records, data.history, data.plan, data.provenance, folder)
+    files[README] = embedded(README.read_text(encoding="utf-8"), pieces).encode()
+    return [run / "report" for run in runs], files
+
+
+def embedded(text: str, pieces: Mapping[str, Mapping[str, str]]) -> str:
+    """The text with what stands between `<!-- report: RUN NAME -->` and `<!-- /report -->` made anew.
+
+    Raises BadInput for a run or a name that is not there.
+    """
+
+    def anew(match: "re.Match[str]") -> str:
+        run, name = match["run"], match["name"]
+        if run not in pieces:
+            raise BadInput(f"{README}: {unknown('published run', run, pieces)}")
+        if name not in pieces[run]:
+            raise BadInput(f"{README}: {unknown(f'table or figure of {run}', name, pieces[run])}")
+        return f"{match['open']}\n{pieces[run][name]}\n{match['close']}"
+
+    marks = [len(re.findall(mark, text, re.M)) for mark in ("^<!-- report: ", CLOSE)]
+    if marks != 2 * [len(EMBEDDED.findall(text))]:
+        raise BadInput(f"{README}: expected each <!-- report: RUN NAME --> to be closed by <!-- /report -->")
+    return EMBEDDED.sub(anew, text)
+
+
+def write_report(files: Mapping[Path, bytes], folders: Sequence[Path]) -> None:
+    """Write every file, and remove what an earlier report left in the folders that this one has no more."""
+    for path, content in files.items():
+        write_whole(path, content)
+    for path in there(folders) - files.keys():
+        path.unlink()
+
+
+def check_report(files: Mapping[Path, bytes], folders: Sequence[Path]) -> bool:
+    """Whether what is there is what the records give; what differs goes to stderr."""
+    known = there(folders) | {path for path in files if path.is_file()}
+    have = {str(path): path.read_bytes() for path in known}
+    lines = differences(have, {str(path): content for path, content in files.items()})
+    names = ", ".join(map(str, folders))
+    if lines:
+        print(f"{names}: not what the records give; run the same without --check", *lines, sep="\n", file=sys.stderr)
+    else:
+        print(f"{names}: what the records give")
+    return not lines
+
+
+def there(folders: Sequence[Path]) -> set[Path]:
+    """The files in these folders that a report wrote."""
+    found = [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
+    return {path for path in found if path.name.startswith(WRITTEN)}

@@ -1,0 +1,126 @@
+"""What the paper claims about its models, each as pairs (better, worse), and what a run's paired tests make of it."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import combinations
+
+import pandas as pd
+
+from reports import published
+
+FUSIONS = ("lvac", "lvac-lw", "lvan", "lvan-lw")
+PAPER_MODELS = ("vat", "ladder", *FUSIONS)
+VERDICTS = ("holds", "does not hold", "undecided", "not tested")
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """`better` is lower than `worse` in every pair, by this measure, norm and label count on MNIST."""
+
+    text: str
+    source: str
+    measure: str
+    norm: str
+    labels: int
+    pairs: tuple[Pair, ...]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim with its pairs sorted by what this run says, and the rows of the comparison behind it."""
+
+    claim: Claim
+    verdict: str
+    sure: tuple[Pair, ...]
+    contrary: tuple[Pair, ...]
+    open: tuple[Pair, ...]
+    absent: tuple[Pair, ...]
+    rows: pd.DataFrame
+    means: pd.DataFrame
+
+    @property
+    def sorted_pairs(self) -> tuple[tuple[Pair, ...], ...]:
+        """Surely so, surely the other way round, undecided, without records."""
+        return self.sure, self.contrary, self.open, self.absent
+
+
+def judge(claim: Claim, found: pd.DataFrame, means: pd.DataFrame) -> Judged:
+    """Holds: every pair surely so. Does not hold: one is surely the other way round. Not tested: no pair is there.
+
+    `found` is `paired.compare`'s; sure means p below 0.05 after its Holm correction. `means`: model, mean, n.
+    """
+    rows, means = (_of(claim, frame) for frame in (found, means))
+    winners = {frozenset(pair): winner for *pair, winner in rows[["a", "b", "winner"]].itertuples(index=False)}
+    sorted_out: dict[str, list[Pair]] = {"sure": [], "contrary": [], "open": [], "absent": []}
+    for better, worse in claim.pairs:
+        winner = winners.get(frozenset((better, worse)))
+        kind = {None: "absent", better: "sure", worse: "contrary"}.get(winner, "open")
+        sorted_out[kind].append((better, worse))
+    groups = {kind: tuple(pairs) for kind, pairs in sorted_out.items()}
+    if groups["contrary"]:
+        verdict = "does not hold"
+    elif len(groups["absent"]) == len(claim.pairs):
+        verdict = "not tested"
+    else:
+        verdict = "holds" if len(groups["sure"]) == len(claim.pairs) else "undecided"
+    means = means[means["model"].isin({model for pair in claim.pairs for model in pair})]
+    return Judged(claim, verdict, **groups, rows=rows, means=means.sort_values("mean", kind="stable"))
+
+
+def _of(claim: Claim, frame: pd.DataFrame) -> pd.DataFrame:
+    at = (frame["dataset"] == published.DATASET) & (frame["labels"] == claim.labels)
+    return frame[at & (frame["measure"] == claim.measure) & (frame["norm"] == claim.norm)]
+
+
+def claims() -> list[Claim]:
+    """The paper's claims that a run's records can speak to."""
+    return [*_clean(), *_attacked(), *_smooth()]
+
+
+def _clean() -> Iterator[Claim]:
+    for measure, name in (("lowest_test_error", "lowest error over epochs"), ("test_error", "final error")):
+        for labels in (50, 100):
+            text = f"LVAN-LW has the lowest error at {labels} labels ({name})"
+            yield Claim(text, "Table 1", measure, "clean", labels, against("lvan-lw", PAPER_MODELS))
+            text = f"Every fusion improves on the Ladder at {labels} labels ({name})"
+            pairs = tuple((fusion, "ladder") for fusion in FUSIONS)
+            yield Claim(text, "section 5", measure, "clean", labels, pairs)
+        pairs = tuple((baseline, fusion) for baseline in ("vat", "ladder") for fusion in FUSIONS)
+        text = f"VAT and the Ladder outperform every fusion at 1000 labels ({name})"
+        yield Claim(text, "section 5", measure, "clean", 1000, pairs)
+
+
+def _attacked() -> Iterator[Claim]:
+    for labels in (50, 100, 1000):
+        text = f"VAT is the most robust under L-infinity at {labels} labels"
+        yield Claim(text, "section 4, Table 2", "attacked_error", "Linf", labels, against("vat", PAPER_MODELS))
+    for labels in (50, 100):
+        text = f"LVAN-LW is the most robust under L2 at {labels} labels"
+        yield Claim(text, "section 4, abstract", "attacked_error", "L2", labels, against("lvan-lw", PAPER_MODELS))
+    rest = ("lvan", "lvan-lw", "vat", "ladder")
+    pairs = tuple((better, worse) for better in ("lvac", "lvac-lw") for worse in rest)
+    text = "LVAC and LVAC-LW are more robust under L2 than the other models at 1000 labels"
+    yield Claim(text, "section 4", "attacked_error", "L2", 1000, pairs)
+    printed = published.table2().query("norm == 'L2' and traceable")
+    for labels in (50, 100, 1000):
+        by_mean = printed[printed["labels"] == labels].sort_values("mean", kind="stable")
+        means = dict(zip(by_mean["model"], by_mean["mean"].astype(float), strict=True))
+        text = f"The order under L2 at {labels} labels is " + ", ".join(f"{m} {mean:g}" for m, mean in means.items())
+        pairs = tuple((a, b) for a, b in combinations(means, 2) if means[a] < means[b])
+        yield Claim(text, "Table 2, its norms corrected", "attacked_error", "L2", labels, pairs)
+
+
+def _smooth() -> Iterator[Claim]:
+    for text, pairs in (
+        ("The Ladder is smoother than the supervised baseline", (("ladder", "supervised"),)),
+        ("VAT is the smoothest of all", against("vat", ("supervised", *PAPER_MODELS))),
+        ("LVAN is smoother than LVAN-LW", (("lvan", "lvan-lw"),)),
+        ("LVAC is smoother than LVAC-LW", (("lvac", "lvac-lw"),)),
+    ):
+        yield Claim(f"{text} (cost at eps 5, 50 labels)", "Figure 3", "smoothness", "clean", 50, pairs)
+
+
+def against(model: str, others: Iterable[str]) -> tuple[Pair, ...]:
+    """The model is better than each of the others."""
+    return tuple((model, other) for other in others if other != model)

@@ -1,0 +1,146 @@
+"""This run against the paper: each figure by hand from the published CSV files, and every verdict."""
+
+import math
+import statistics
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from synthetic import attacked, error
+
+from reports import published, render
+from reports.cells import PLAN, RECORDS, checked
+from reports.comparison import compare, updates_said
+
+MNIST = {"dataset": "mnist"}
+
+
+def compared(rows, updates=math.nan):
+    records = checked(pd.DataFrame(rows), RECORDS, "")
+    plan = records[list(PLAN)].drop_duplicates().assign(updates=updates)
+    return compare(records, plan).set_index(["against", "model", "labels", "norm"]).sort_index()
+
+
+def seeds(model, values, make=error, **more):
+    return [make(model, seed, value, **(MNIST | more)) for seed, value in enumerate(values)]
+
+
+def near(mean, sd=0.0002, n=5):
+    """Values of exactly this mean and sd (ddof 1)."""
+    raw = np.linspace(-1, 1, n)
+    return mean + sd * raw / raw.std(ddof=1)
+
+
+def test_a_cell_of_table_1_by_scipy():
+    """LVAN-LW at 50 labels: printed 1.42 +- 0.12 over ten runs, ddof 0; logged 1.58 +- 0.16, ddof 1."""
+    lowest, final = [0.015, 0.016, 0.0165], [0.017, 0.019, 0.018]
+    found = compared(seeds("lvan-lw", lowest, measure="lowest_test_error") + seeds("lvan-lw", final))
+    for against, values, mean, sd in (
+        ("table1-lowest", lowest, 1.42, 0.12 * math.sqrt(10 / 9)),
+        ("table1-final", final, 1.58, 0.16),
+    ):
+        row = found.loc[(against, "lvan-lw", 50, "clean")]
+        ours = 100 * statistics.fmean(values), 100 * statistics.stdev(values), 3
+        theirs = stats.ttest_ind_from_stats(*ours, mean, sd, 10, equal_var=False)
+        assert 100 * row["difference"] == pytest.approx(ours[0] - mean, rel=1e-9)
+        assert row["p"] == pytest.approx(theirs.pvalue, rel=1e-9)
+        assert row["p_holm"] == pytest.approx(theirs.pvalue, rel=1e-9), "a family of one"
+        assert row["margin"] == pytest.approx(0.002 + 0.00005)
+        assert row["low"] < row["difference"] < row["high"]
+    assert len(found) == 5, "two of Table 1, three norms of Table 2"
+    assert found["verdict"].value_counts()["not run"] == 3
+
+
+@pytest.mark.parametrize(
+    ("mean", "sd", "verdict"),
+    [
+        (0.0142, 0.0002, "reproduced"),
+        (0.0152, 0.0002, "reproduced"),
+        (0.02, 0.0002, "differs"),
+        (0.0142, 0.02, "undecided"),
+    ],
+)
+def test_verdicts(mean, sd, verdict):
+    found = compared(seeds("lvan-lw", near(mean, sd), measure="lowest_test_error"))
+    assert found.loc[("table1-lowest", "lvan-lw", 50, "clean"), "verdict"] == verdict
+
+
+def test_one_seed_is_undecided_and_none_is_said():
+    found = compared(seeds("lvan-lw", [0.5], measure="lowest_test_error") + seeds("lvan-lw", [math.nan]))
+    verdicts = found["verdict"].droplevel(["model", "labels"])
+    assert verdicts["table1-lowest", "clean"] == "undecided"
+    assert verdicts["table1-final", "clean"] == "diverged"
+    assert verdicts["table2", "L2"] == "not run"
+
+
+def test_table_2_is_compared_with_its_rows_exchanged_back():
+    """LVAN-LW at 50 labels: 2.4 stands under L1 and is L2's, 1.6 under L2 and is L1's; n = 5, margin with rounding."""
+    rows = seeds("lvan-lw", near(0.024), attacked, norm="L2") + seeds(
+        "lvan-lw", near(0.016), attacked, norm="L1-spread"
+    )
+    rows += seeds("lvan-lw", near(0.024), attacked, norm="L2", attack="fgm/margin")
+    found = compared(rows).loc["table2", "lvan-lw", 50]
+    assert found["verdict"].to_dict() == {"L1-spread": "reproduced", "L2": "reproduced", "Linf": "not run"}
+    row = found.loc["L2"]
+    assert (row["printed"], row["n_published"], row["n"]) == ("2.4 ± 0.3", 5, 5)
+    assert row["margin"] == pytest.approx(0.0024 + 0.0005), "10 % of 2.4, and half of the last printed digit"
+    assert row["difference"] == pytest.approx(0, abs=1e-12)
+    exchanged = seeds("lvan-lw", near(0.016), attacked, norm="L2")
+    assert compared(exchanged).loc[("table2", "lvan-lw", 50, "L2"), "verdict"] == "differs"
+
+
+def test_the_untraceable_ladder_has_no_verdict_and_is_in_no_family():
+    rows = seeds("ladder", near(0.69, 0.05), attacked) + seeds("ladder", near(0.54, 0.05), attacked, norm="Linf")
+    found = compared(rows).loc["table2", "ladder", 50]
+    assert found.loc["L2", "verdict"] == "untraceable †"
+    assert math.isnan(found.loc["L2", "p_holm"])
+    assert found.loc["Linf", "p_holm"] == pytest.approx(found.loc["Linf", "p"]), "alone in its family"
+
+
+def test_a_comparison_is_one_family():
+    rows = seeds("lvan", near(0.0150), measure="lowest_test_error") + seeds(
+        "lvan-lw", near(0.0152), measure="lowest_test_error"
+    )
+    found = compared(rows).loc["table1-lowest"]
+    low, high = sorted(found["p"])
+    assert sorted(found["p_holm"]) == pytest.approx([min(1, 2 * low), max(min(1, 2 * low), high)])
+
+
+def test_attacks_at_another_eps_are_not_compared():
+    assert compared(seeds("vat", [0.1, 0.2], attacked, eps=0.1)).loc[("table2", "vat", 50, "L2"), "n"] == 0
+
+
+def test_other_data_are_compared_with_nothing():
+    rows = pd.DataFrame([error("vat", s, 0.1) for s in (0, 1)])
+    assert "nothing here compares" in render(rows, pd.DataFrame(), pd.DataFrame(), {})["comparison.md"].decode()
+
+
+def test_updates_tell_a_short_run_from_a_reproduction():
+    rows = seeds("lvan-lw", [0.01, 0.02], measure="lowest_test_error")
+    short, whole = (updates_said(compared(rows, updates).reset_index()) for updates in (2400, 100_000))
+    assert "too short to be a reproduction" in short
+    assert "2,400 at 50 labels, 2.4 % of the 100,000" in short
+    assert "too short" not in whole
+    assert "not recorded" in updates_said(compared(rows).reset_index())
+
+
+def test_the_logs_bear_out_that_table_2_prints_standard_deviations_with_ddof_1():
+    """And five checkpoints a cell; of VAT at 1000 labels, L2, the logs have them twice: the later five are printed."""
+    printed = published.table2().set_index(["norm", "model", "labels"])
+    groups = published.attacks().groupby(["norm", "model", "labels"])
+    checked_cells = 0
+    for key, log in groups:
+        assert log["seed"].nunique() == 5 == printed.loc[key, "runs"]
+        values = log["attacked_error"].tolist()[-5:]
+        if 10 * printed.loc[key, "rounding"] < statistics.stdev(values):  # printed finely enough to tell
+            half = printed.loc[key, "rounding"]
+            assert statistics.stdev(values) == pytest.approx(printed.loc[key, "sd"], abs=1.1 * half), key
+            assert abs(statistics.pstdev(values) - printed.loc[key, "sd"]) > half, key
+            checked_cells += 1
+    assert checked_cells >= 3
+
+
+def test_published_updates_are_those_of_the_logs():
+    assert published.updates() == {50: 100_000, 100: 60_000, 1000: 60_000}
+    assert published.UPDATES_OF_TEXT == 150_000

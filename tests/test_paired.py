@@ -1,0 +1,92 @@
+"""Models on shared seeds against scipy's paired t-test."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from synthetic import attacked, error, smoothness
+
+from reports.cells import HISTORY, RECORDS, checked
+from reports.paired import best, compare
+
+RNG = np.random.default_rng(0)
+COLUMNS = {m: RNG.normal(mean, 0.01, 6) for m, mean in {"vat": 0.2, "ladder": 0.05, "lvan": 0.05}.items()}
+
+
+def compared(records=(), history=()):
+    return compare(checked(pd.DataFrame(records), RECORDS, ""), checked(pd.DataFrame(history), HISTORY, ""))
+
+
+def rows(columns=COLUMNS, **more):
+    return [error(m, seed, value, **more) for m, values in columns.items() for seed, value in enumerate(values)]
+
+
+def test_every_pair_is_scipys_paired_test():
+    found = compared(rows()).set_index(["a", "b"])
+    assert list(found.index) == [("vat", "ladder"), ("vat", "lvan"), ("ladder", "lvan")]
+    raw = []
+    for (a, b), row in found.iterrows():
+        theirs = stats.ttest_rel(COLUMNS[a], COLUMNS[b])
+        low, high = theirs.confidence_interval(0.95)
+        assert (row["low"], row["high"]) == pytest.approx((low, high), rel=1e-6)
+        assert row["p"] == pytest.approx(theirs.pvalue, rel=1e-6)
+        assert row["difference"] == pytest.approx((COLUMNS[a] - COLUMNS[b]).mean(), abs=1e-10)
+        assert row["n"] == 6
+        raw.append(theirs.pvalue)
+    by_hand = dict(zip(found.index, raw, strict=True))
+    first, second, third = sorted(by_hand, key=by_hand.get)
+    assert found.loc[first, "p_holm"] == pytest.approx(3 * by_hand[first], rel=1e-6)
+    assert found.loc[second, "p_holm"] == pytest.approx(2 * by_hand[second], rel=1e-6)
+    assert found.loc[third, "p_holm"] == pytest.approx(by_hand[third], rel=1e-6)
+    assert found["winner"].to_dict() == {("vat", "ladder"): "ladder", ("vat", "lvan"): "lvan", ("ladder", "lvan"): ""}
+
+
+def test_only_seeds_that_both_finished_and_that_share_a_subset_are_pairs():
+    values = [error("vat", s, v) for s, v in enumerate([0.1, math.nan, 0.3, 0.5, 0.7])]
+    others = [error("lvan", s, v) for s, v in enumerate([0.2, 0.2, 0.1, 0.9])]
+    others += [error("lvan", 4, 0.1, subset="another")]
+    row = compared(values + others).iloc[0]
+    assert row["n"] == 3
+    assert row["difference"] == pytest.approx(np.mean([-0.1, 0.2, -0.4]))
+    assert (row["mean_a"], row["mean_b"]) == pytest.approx((0.3, 0.4))
+
+
+@pytest.mark.parametrize("differences", [[0.02], [0.02, 0.02, 0.02]])
+def test_one_seed_or_equal_differences_are_no_test(differences):
+    """0.05 - 0.03 and 0.07 - 0.05 differ in the last bit: that is no spread to be sure by."""
+    found = compared(
+        [error("vat", s, 0.03 + 0.02 * s + d) for s, d in enumerate(differences)]
+        + [error("lvan", s, 0.03 + 0.02 * s) for s in range(len(differences))]
+    ).iloc[0]
+    assert math.isnan(found["p"])
+    assert math.isnan(found["low"])
+    assert found["winner"] == ""
+
+
+def test_the_best_beats_every_other_surely():
+    sure = rows(
+        {"vat": COLUMNS["vat"], "ladder": COLUMNS["ladder"], "lvan": COLUMNS["ladder"] - RNG.random(6) / 1e4 - 1e-3}
+    )
+    assert best(compared(sure))["model"].tolist() == ["lvan"]
+    assert best(compared(rows()))["model"].tolist() == [], "ladder and lvan are not told apart"
+    assert len(best(compared())) == 0
+
+
+def test_columns_are_apart_and_attacks_are_fgm_at_the_papers_eps():
+    some = [
+        attacked(m, s, s + len(m) * s / 100, eps=eps) for m in ("vat", "lvan") for s in (1, 2) for eps in (0.1, 0.3)
+    ]
+    some += [attacked(m, s, 9.0 + s, attack="fgm/margin") for m in ("vat", "lvan") for s in (1, 2)]
+    some += [
+        attacked(m, s, 1.0 / s, norm="Linf", eps=eps) for m in ("vat", "lvan") for s in (1, 2) for eps in (0.1, 0.2)
+    ]
+    costs = [smoothness(m, s, epoch, epoch + s) for m in ("vat", "lvan") for s in (1, 2) for epoch in (1, 5)]
+    found = compared(some, costs)
+    assert found[["measure", "norm", "eps"]].to_numpy().tolist() == [
+        ["attacked_error", "L2", 0.3],
+        ["attacked_error", "Linf", 0.2],
+        ["smoothness", "clean", 0.0],
+    ]
+    assert found["mean_a"].tolist() == pytest.approx([1.545, 0.75, 6.5])

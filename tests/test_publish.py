@@ -1,0 +1,161 @@
+"""Published reports, the tables a README embeds, and records of several runs put together."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from test_command_line import call, copy, fails, files, finished, plain_pictures  # noqa: F401
+from test_suite import write_suite
+
+from benchmark.publish import embedded
+from zoo.errors import BadInput
+
+ROOT = Path(__file__).parents[1]
+PIECES = {"quick": {"table1": "| a |\n", "curves": "![x](y)\n"}}
+
+
+# ------------------------------------------------------------------------------------------------------ README
+
+
+def test_what_stands_between_the_marks_is_made_anew():
+    text = "before\n<!-- report: quick table1 -->\nold\nold\n<!-- /report -->\nbetween\n"
+    text += "<!-- report: quick curves -->\n<!-- /report -->\nafter, with `<!-- report: RUN NAME -->` named\n"
+    new = embedded(text, PIECES)
+    assert new == (
+        "before\n<!-- report: quick table1 -->\n\n| a |\n\n<!-- /report -->\nbetween\n"
+        "<!-- report: quick curves -->\n\n![x](y)\n\n<!-- /report -->\nafter, with `<!-- report: RUN NAME -->` named\n"
+    )
+    assert embedded(new, PIECES) == new
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("<!-- report: quik table1 -->\n<!-- /report -->\n", "did you mean 'quick'"),
+        ("<!-- report: quick table11 -->\n<!-- /report -->\n", "did you mean 'table1'"),
+        ("<!-- report: quick table1 -->\n", "closed"),
+        ("<!-- report: quick table1 -->\n<!-- report: quick curves -->\n<!-- /report -->\n", "closed"),
+        ("<!-- /report -->\n", "closed"),
+    ],
+)
+def test_wrong_marks_are_named(text, said):
+    with pytest.raises(BadInput, match=said) as error:
+        embedded(text, PIECES)
+    assert "README.md" in str(error.value)
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A checkout with two cells of the quick run published, and a README of one table."""
+    for cell in ("ladder-50", "vat-50"):
+        shutil.copytree(ROOT / "published/quick/cells" / cell, tmp_path / "published/quick/cells" / cell)
+    (tmp_path / "README.md").write_text("# x\n<!-- report: quick table1-final-mnist -->\n<!-- /report -->\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_published_is_one_command(checkout, call):  # noqa: F811
+    assert call("report", "--published", "--check")[0] == 1
+    code, out, _ = call("report", "--published")
+    assert (code, out) == (0, [f"report: {Path('published/quick/report/report.md')}"])
+    assert "| vat " in (checkout / "README.md").read_text()
+    assert call("report", "--published", "--check")[0] == 0
+    before = files(checkout)
+    assert call("report", "--published")[0] == 0
+    assert files(checkout) == before
+
+
+def test_an_edited_readme_is_found(checkout, call):  # noqa: F811
+    assert call("report", "--published")[0] == 0
+    readme = checkout / "README.md"
+    readme.write_text(readme.read_text().replace("| vat ", "| VAT "))
+    code, _, err = call("report", "--published", "--check")
+    assert code == 1
+    assert "--- README.md, there" in err
+
+
+def test_published_outside_a_checkout_is_one_line(tmp_path, call, monkeypatch):  # noqa: F811
+    monkeypatch.chdir(tmp_path)
+    fails(call("report", "--published"), "published has no run")
+    shutil.copytree(ROOT / "published/quick/cells", tmp_path / "published/quick/cells")
+    fails(call("report", "--published"), "README.md")
+
+
+@pytest.mark.parametrize(
+    "wrong", [(), ("--published", "--suite", "quick"), ("--published", "--out", "x"), ("--published", "--merge", "x")]
+)
+def test_either_a_suite_or_published(call, wrong):  # noqa: F811
+    fails(call("report", *wrong), "--suite NAME", "--published")
+
+
+# ------------------------------------------------------------------------------------------------- several runs
+
+
+@pytest.fixture
+def halves(copy):  # noqa: F811
+    """The complete run `run` taken apart: `one` has vat and seed 0 of the ladder, `two` the ladder whole."""
+    root = copy.parent
+    for name in ("one", "two"):
+        shutil.copytree(copy / "cells", root / name / "cells")
+    shutil.rmtree(root / "two/cells/vat-50")
+    for table in ("records.csv", "history.csv"):
+        path = root / "one/cells/ladder-50" / table
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if not line.startswith("1,")))
+    return root
+
+
+def test_two_runs_give_the_report_of_one(halves, call):  # noqa: F811
+    assert call("report", "--suite", "tiny.toml", "--out", "run")[0] == 0
+    assert call("report", "--suite", "tiny.toml", "--out", "one", "--merge", "two")[0] == 0
+    for name in ("table1.csv", "table2.csv", "pairs.csv", "robustness.csv", "smoothness.csv", "table1.tex"):
+        assert (halves / "one/report" / name).read_bytes() == (halves / "run/report" / name).read_bytes()
+    origin = (halves / "one/report/provenance.csv").read_text()
+    assert 'vat-50,stage 1,"run one, training of seeds 0, 1' in origin
+    assert 'ladder-50,stage 3,"run two, training of seeds 0, 1' in origin
+    assert call("report", "--suite", "tiny.toml", "--out", "one", "--merge", "two", "--check")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("table", "start", "column", "value"),
+    [("records.csv", "0,2,test_error", 6, "0.9"), ("history.csv", "0,1,test_error", 3, "0.9")],
+)
+def test_runs_that_contradict_each_other_are_both_named(halves, call, table, start, column, value):  # noqa: F811
+    path = halves / "two/cells/ladder-50" / table
+    lines = path.read_text().splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith(start))
+    lines[at] = ",".join(value if i == column else cell for i, cell in enumerate(lines[at].split(",")))
+    path.write_text("\n".join(lines) + "\n")
+    outcome = call("report", "--suite", "tiny.toml", "--out", "one", "--merge", "two")
+    other = Path("cells/ladder-50") / table
+    fails(outcome, Path("one") / other, Path("two") / other, "contradict", "seed 0", "test_error", value)
+    assert not (halves / "one/report").exists()
+
+
+def test_a_line_recorded_twice_is_named(copy, call):  # noqa: F811
+    path = copy / "cells/vat-50/records.csv"
+    path.write_text(path.read_text() + path.read_text().splitlines()[-1] + "\n")
+    fails(
+        call("report", "--suite", "tiny.toml", "--out", "run"), Path("run/cells/vat-50/records.csv"), "recorded twice"
+    )
+
+
+def test_runs_of_another_precision_or_suite_are_not_mixed(halves, call):  # noqa: F811
+    config = halves / "two/cells/ladder-50/config.json"
+    content = config.read_text()
+    config.write_text(content.replace('"precision": "float32"', '"precision": "bfloat16"'))
+    outcome = call("report", "--suite", "tiny.toml", "--out", "one", "--merge", "two")
+    fails(outcome, Path("one/cells/ladder-50/config.json"), Path("two/cells/ladder-50/config.json"), "precision")
+    config.write_text(content.replace('"epochs": 2', '"epochs": 3'))
+    fails(call("report", "--suite", "tiny.toml", "--out", "one", "--merge", "two"), "two/cells/ladder-50", "epochs")
+
+
+def test_a_missing_run_to_merge_is_named(copy, call):  # noqa: F811
+    fails(call("report", "--suite", "tiny.toml", "--out", "run", "--merge", "none"), "none is missing")
+
+
+def test_an_empty_run_has_a_report(tmp_path, call):  # noqa: F811
+    (tmp_path / "run").mkdir()
+    code, out, _ = call("report", "--suite", write_suite(tmp_path), "--out", tmp_path / "run")
+    assert (code, len(out)) == (0, 1)
+    assert "complete: 0 of 2 planned" in (tmp_path / "run/report/report.html").read_text()
