@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,8 +56,8 @@ def collect(suite: Suite, name: str, cells: Sequence[Cell], runs: Sequence[Path]
             parts += [table.assign(dataset=where[0], model=where[1], labels=where[2])] if len(table) else []
         planned += [(*where, seed, updates(cell)) for seed in dict.fromkeys([*cell.seeds, *tables[0]["seed"]])]
         for folder, run in zip(folders, distinguished(runs), strict=True):
-            if noted := read_json(folder / "provenance.json"):
-                origin.setdefault(cell.name, []).extend(stage | {"run": run} for stage in noted["stages"])
+            if noted := stages_of(folder / "provenance.json", run):
+                origin.setdefault(cell.name, []).extend(noted)
     records, history = (pd.concat(parts) if parts else pd.DataFrame() for parts in frames.values())
     plan = pd.DataFrame(planned, columns=["dataset", "model", "labels", "seed", "updates"])
     return Collected(records, history, plan, provenance(suite, name, cells, origin))
@@ -103,6 +104,22 @@ def united(folders: Sequence[Path], name: str, columns: Mapping[str, str]) -> pd
 def named(row: "pd.Series[Any]", keys: Sequence[str]) -> str:
     """What a row is of: "seed 0, measure test_error"."""
     return ", ".join(f"{key} {row[key]}" for key in keys if str(row[key]) not in ("", "nan"))
+
+
+def stages_of(path: Path, run: str) -> list[dict[str, Any]]:
+    """The stages that a cell's provenance has, with the run's name. Raises BadInput where it is none."""
+    if (noted := read_json(path)) is None:
+        return []
+    try:
+        stages = [stage | {"run": run} for stage in noted["stages"]]
+        for stage in stages:
+            done(stage)
+            for sitting in stage["sittings"]:
+                dict(sitting["checksums"])
+                operator.itemgetter("python", "threads", "versions")(sitting["environment"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"{path} is no cell's provenance ({error!r}): restore it, or delete the cell") from error
+    return stages
 
 
 def updates(cell: Cell) -> float:

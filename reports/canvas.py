@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FixedLocator, FormatStrFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FormatStrFormatter, MaxNLocator, NullLocator
 
 LOOKS: list[Any] = [
     "default",
@@ -55,8 +55,7 @@ def fit_scale(axes: Axes, which: Literal["x", "y"], values: "np.ndarray[Any, np.
     if not positive.size:
         return
     low, high = positive.min() / 1.25, positive.max() * 1.25
-    locator = LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 1000 else (1.0,))
-    ticks = [float(tick) for tick in locator.tick_values(low, high) if low <= tick <= high]
+    ticks = log_ticks(low, high)
     set_scale, set_limits = (axes.set_xscale, axes.set_xlim) if which == "x" else (axes.set_yscale, axes.set_ylim)
     if (values == 0).any():
         set_scale("symlog", linthresh=low)
@@ -69,3 +68,13 @@ def fit_scale(axes: Axes, which: Literal["x", "y"], values: "np.ndarray[Any, np.
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_major_formatter(FormatStrFormatter("%g"))
     axis.set_minor_locator(NullLocator())
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Between two positive numbers: 1, 2, 5 of each decade, of many decades 1 alone, else a few round numbers."""
+    decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.floor(np.log10(high)) + 1)
+    parts = (1, 2, 5) if high / low < 1000 else (1,)
+    ticks = [float(decade * part) for decade in decades for part in parts]
+    few = [float(tick) for tick in MaxNLocator(nbins=4, steps=[1, 2, 5, 10]).tick_values(low, high)]
+    inside, few = ([t for t in each if low * (1 - 1e-9) <= t <= high * (1 + 1e-9)] for each in (ticks, few))
+    return inside if len(inside) > 1 else few

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports import published
+from reports import logged, published
 from reports.cells import PAPER_EPS, aggregate, fast_gradient, ordered
 from reports.inference import LEVEL, holm, welch
 from reports.layout import Table, cell, grid, interval, number, probability
@@ -57,6 +57,7 @@ def section(run: Run) -> Section:
     """A table for each comparison and label count."""
     found = compare(run.records, run.plan)
     tables = [_table(group, run.threat) for _, group in found.groupby(["against", "norm", "labels"], sort=False)]
+    tables += logged.tables(run.records, run.plan)
     blocks: tuple[Block, ...] = (updates_said(found), *tables) if tables else (NOTHING,)
     return Section("comparison", "This run against the paper, cell by cell", blocks, found)
 

@@ -54,8 +54,9 @@ def _shown(section: Section, pictures: Mapping[str, bytes]) -> Iterator[tuple[st
             said = [_bold(text) for text in (block.caption, *block.notes)]
             yield "table", {"table": block, "head": head, "rows": rows, "said": said}
         elif isinstance(block, Picture):
-            picture = base64.b64encode(pictures[f"{section.name}.png"]).decode()
-            yield "figure", {"picture": picture, "said": block.text}
+            content = pictures[f"{section.name}.png"]
+            width = int.from_bytes(content[16:20])  # in pixels, as a PNG's header has it
+            yield "figure", {"picture": base64.b64encode(content).decode(), "width": width, "said": block.text}
         elif isinstance(block, str):
             yield "text", _bold(block)
         else:

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 from synthetic import attacked, error
 
-from reports import published, render
+from reports import logged, published, render
 from reports.cells import PLAN, RECORDS, checked
 from reports.comparison import compare, updates_said
 
@@ -139,6 +139,23 @@ def test_the_logs_bear_out_that_table_2_prints_standard_deviations_with_ddof_1()
             assert abs(statistics.pstdev(values) - printed.loc[key, "sd"]) > half, key
             checked_cells += 1
     assert checked_cells >= 3
+
+
+def test_the_logs_stand_beside_ours_with_the_clean_error_of_the_same_checkpoints():
+    rows = seeds("ladder", [0.3, 0.5], attacked) + seeds("ladder", [0.01, 0.02], attacked, measure="clean_error")
+    rows += seeds("vat", [0.5, 0.5], attacked, norm="Linf", eps=0.2)
+    (table,) = logged.tables(checked(pd.DataFrame(rows), RECORDS, ""), checked(pd.DataFrame(), PLAN, ""))
+    shown = table.frame.set_index(["norm", "model"])
+    assert shown.loc[("L2", "ladder")].tolist() == [
+        "68.60 ± 6.51 (5)",
+        "5.60 ± 1.58 (5)",
+        "40.00 ± 14.14 (2)",
+        "1.50 ± 0.71 (2)",
+    ]
+    vat = [21.36, 18.32, 16.84, 25.59, 29.57]
+    by_hand = f"{statistics.mean(vat):.2f} ± {statistics.stdev(vat):.2f} (5)"
+    assert shown.loc[("Linf", "vat"), "logs, attacked"] == by_hand
+    assert shown.loc[("Linf", "vat")].isna().tolist() == [False, False, True, True], "another eps is not beside it"
 
 
 def test_published_updates_are_those_of_the_logs():

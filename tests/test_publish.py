@@ -159,3 +159,11 @@ def test_an_empty_run_has_a_report(tmp_path, call):  # noqa: F811
     code, out, _ = call("report", "--suite", write_suite(tmp_path), "--out", tmp_path / "run")
     assert (code, len(out)) == (0, 1)
     assert "complete: 0 of 2 planned" in (tmp_path / "run/report/report.html").read_text()
+
+
+@pytest.mark.parametrize("content", ["{}", '{"stages": [1]}', '{"stages": [{"stage": "training", "seeds": [0]}]}'])
+def test_provenance_of_another_kind_is_named(copy, call, content):  # noqa: F811
+    (copy / "cells/vat-50/provenance.json").write_text(content)
+    fails(
+        call("report", "--suite", "tiny.toml", "--out", "run"), Path("run/cells/vat-50/provenance.json"), "provenance"
+    )

@@ -21,6 +21,7 @@ import pytest
 from synthetic import attacked, error
 
 from reports import KEYS, MODELS, aggregate, published, render
+from reports.canvas import log_ticks
 from reports.layout import number
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -342,6 +343,19 @@ def test_html_escapes_what_records_say():
 )
 def test_numbers_are_rounded_as_by_hand_whatever_the_last_bit(value, decimals, sign, expected):
     assert number(value, decimals, sign) == expected
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (1.6, 90, [2, 5, 10, 20, 50]),
+        (1e-5, 1, [1e-5, 1e-4, 1e-3, 0.01, 0.1, 1]),
+        (1.2, 3.3, [2, 3]),
+        (26, 28, [26, 26.5, 27, 27.5, 28]),
+    ],
+)
+def test_an_axis_has_a_few_round_ticks(low, high, ticks):
+    assert log_ticks(low, high) == pytest.approx(ticks, rel=1e-12)
 
 
 def test_published_tables_hold_the_papers_numbers():
