@@ -25,7 +25,7 @@ SECTIONS: dict[str, Callable[[Run], Section]] = {
     "provenance": origin.section,
 }
 NAMES = ("report", *SECTIONS)  # a report's files are these with a suffix
-FACTS = ("device", "hours", "commit")
+FACTS = ("suite hash", "device", "hours", "commit")
 READING = (
     "Errors are fractions of the test images, printed in %; the CSV files hold them as fractions. Every mean names its "
     "number of seeds and its spread. A seed whose training broke down is called diverged and enters no mean; '-' marks "
@@ -50,7 +50,7 @@ def render(
     pages = {
         "report.md": markdown(_title(run), whole),
         "report.html": html(_title(run), whole, files),
-        "findings.md": markdown(f"Findings: {run.provenance.get('suite', 'no name')}", [sections[0]]),
+        "findings.md": markdown(f"Findings: {run.provenance.get('suite', 'no name')}", whole[:2]),
     }
     return files | {name: page.encode() for name, page in pages.items()}
 
