@@ -31,7 +31,7 @@ SECTIONS: dict[str, Callable[[Run], Section]] = {
 }
 OF_ATTACKS = ("audit", "remains", *(f"curves-{norm}" for norm in attack_curves.BALL), "robustness")
 NAMES = ("report", *SECTIONS)  # a report's files are these with a suffix
-FACTS = ("device", "hours", "commit")
+FACTS = ("suite hash", "device", "hours", "commit")
 READING = (
     "Errors are fractions of the test images, printed in %; the CSV files hold them as fractions. Every mean names its "
     "number of seeds and its spread. A seed whose training broke down is called diverged and enters no mean; '-' marks "
@@ -63,7 +63,7 @@ def render(
         "report.html": html(_title(run), whole, files),
     }
     if "findings" in only:
-        pages["findings.md"] = markdown(f"Findings: {run.provenance.get('suite', 'no name')}", [sections[0]])
+        pages["findings.md"] = markdown(f"Findings: {run.provenance.get('suite', 'no name')}", whole[:2])
     return files | {name: page.encode() for name, page in pages.items()}
 
 

@@ -106,9 +106,9 @@ def _and_intervals(
     for texts, suffix in ((pivot(found, ["model"], by), ""), (intervals(found, ["model"], by), "-intervals")):
         frame = texts.reindex(index=list(styles(models)), columns=list(columns))
         frame = frame.rename(columns=columns).rename_axis(columns=None).reset_index(names="model")
-        for title in (columns[key] for key in columns if failed and key != "clean"):
-            marked = frame["model"].isin(list(failed)) & frame[title].notna()
-            frame[title] = frame[title].where(~marked, frame[title] + " †")
+        for column in (columns[key] for key in columns if failed and key != "clean"):
+            marked = frame["model"].isin(list(failed)) & frame[column].notna()
+            frame[column] = frame[column].where(~marked, frame[column] + " †")
         if not suffix:
             tables.append(Table(name, title, frame, caption, (SURE, *notes), folded=not found["n"].any()))
         elif (found["n"] > 1).any():

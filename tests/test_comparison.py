@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from scipy.optimize import brentq
 from synthetic import attacked, error
 
 from reports import logged, published, render
@@ -105,6 +106,24 @@ def test_a_comparison_is_one_family():
     found = compared(rows).loc["table1-lowest"]
     low, high = sorted(found["p"])
     assert sorted(found["p_holm"]) == pytest.approx([min(1, 2 * low), max(min(1, 2 * low), high)])
+
+
+@pytest.mark.parametrize(("column", "shift", "sds"), [("p", 0.01, (1e-3, 2e-2)), ("p_tost", 0.0, (1e-5, 2e-2))])
+def test_verdicts_are_by_the_corrected_p(column, shift, sds):
+    """LVAC and LVAC-LW at 100 labels, each with a p of 0.03 by choice of its sd: alone decided, together not."""
+    found = {}
+    for model, printed in {"lvac": 0.0165, "lvac-lw": 0.0139}.items():
+
+        def p_of(sd, model=model, printed=printed):
+            rows = seeds(model, near(printed + shift, sd), measure="lowest_test_error", labels=100)
+            return rows, compared(rows).loc["table1-lowest", model, 100].iloc[0]
+
+        sd = brentq(lambda sd: p_of(sd)[1][column] - 0.03, *sds)
+        found[model] = p_of(sd)
+        assert found[model][1]["verdict"] in ("differs", "reproduced")
+    together = compared(found["lvac"][0] + found["lvac-lw"][0]).loc["table1-lowest"]
+    assert together[f"{column}_holm"].tolist() == pytest.approx([0.06, 0.06], rel=1e-6)
+    assert together["verdict"].tolist() == ["undecided", "undecided"]
 
 
 def test_attacks_at_another_eps_are_not_compared():

@@ -53,16 +53,25 @@ def test_only_seeds_that_both_finished_and_that_share_a_subset_are_pairs():
     assert (row["mean_a"], row["mean_b"]) == pytest.approx((0.3, 0.4))
 
 
-@pytest.mark.parametrize("differences", [[0.02], [0.02, 0.02, 0.02]])
-def test_one_seed_or_equal_differences_are_no_test(differences):
-    """0.05 - 0.03 and 0.07 - 0.05 differ in the last bit: that is no spread to be sure by."""
-    found = compared(
-        [error("vat", s, 0.03 + 0.02 * s + d) for s, d in enumerate(differences)]
-        + [error("lvan", s, 0.03 + 0.02 * s) for s in range(len(differences))]
-    ).iloc[0]
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_one_seed_or_equal_differences_are_no_test(seeds):
+    """All differences are 0.1, in floats 0.09999999999999998 or 0.1: that is no spread to be sure by."""
+    of_vat, of_lvan = [0.3, 0.2, 0.5][:seeds], [0.2, 0.1, 0.4][:seeds]
+    assert seeds == 1 or len(set(np.subtract(of_vat, of_lvan))) > 1
+    found = compared(rows({"vat": of_vat, "lvan": of_lvan})).iloc[0]
+    assert found["difference"] == pytest.approx(0.1)
     assert math.isnan(found["p"])
     assert math.isnan(found["low"])
     assert found["winner"] == ""
+
+
+def test_sure_is_what_is_sure_after_the_correction():
+    """Three pairs: lvan against either of the others has p between 0.025 and 0.05, and is not sure."""
+    noise = np.array([-1, 1, -0.5, 0.5, 0.0])
+    found = compared(rows({"vat": 0.2 + noise / 100, "ladder": 0.2 + noise / 99, "lvan": np.full(5, 0.2 - 0.0105)}))
+    with_lvan = found[found["b"] == "lvan"]
+    assert with_lvan["p"].between(0.025, 0.05).all()
+    assert found["winner"].tolist() == ["", "", ""]
 
 
 def test_the_best_beats_every_other_surely():
