@@ -1,0 +1,233 @@
+"""python -m benchmark attack: trained checkpoints again, and anyone's model; from what is typed to the report."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from test_command_line import call, copy, fails, files, finished, plain_pictures, stages  # noqa: F401 (fixtures)
+from test_suite import write_suite
+
+import zoo
+from attacks import Budget, fgm, pgd
+from benchmark.attacking import ATTACK_MEASURES, audited, settings, transfer_rows
+from benchmark.suite import AttackConfig
+
+BUDGET = """
+[attack.audit]
+images = 30
+steps = 4
+restarts = 1
+more_steps = 6
+more_restarts = 1
+minimum_norm_steps = 10
+decision_images = 3
+decision_steps = 1
+noise_draws = 1
+eps = { L2 = [0.5, 5.0], Linf = [0.1, 1.0] }
+"""
+MODELS = """
+import torch
+from torch import nn
+
+class Flat(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(64, 10)
+    def forward(self, x):
+        return self.layer(x.flatten(1))
+
+class Convolution(Flat):
+    def forward(self, x):
+        assert x.shape[1:] == (1, 8, 8), "not an image"
+        return super().forward(x)
+
+class Strict(Flat):
+    def forward(self, x):
+        return self.layer(x) if x.ndim == 2 else self.layer(x[..., :0])
+
+def linear(): return Flat().eval()
+def images_only(): return Convolution().eval()
+def rows_only(): return Strict().eval()
+def training(): return Flat()
+def probabilities(): return nn.Sequential(Flat(), nn.Softmax(1)).eval()
+def not_finite(): return nn.Sequential(Flat(), nn.Threshold(1e9, float("nan"))).eval()
+def neither(): return nn.Sequential(nn.Flatten(), nn.Linear(7, 10)).eval()
+def no_model(): return "a string"
+def raises(): raise RuntimeError("no weights here")
+"""
+
+
+def records(folder):
+    return pd.read_csv(folder / "records.csv", keep_default_na=False, na_values={"eps": [""], "value": ["nan"]})
+
+
+@pytest.fixture
+def audited_run(copy, call):  # noqa: F811
+    """A complete run, attacked with a small budget."""
+    path = copy.parent / "tiny.toml"
+    path.write_text(path.read_text() + BUDGET)
+    assert call("attack", "--suite", "tiny.toml", "--out", "run")[0] == 0
+    return copy
+
+
+# ---------------------------------------------------------------------------------------- trained checkpoints
+
+
+def test_an_attack_adds_what_is_missing_and_trains_nothing(audited_run, finished, call):  # noqa: F811
+    for name in ("ladder-50", "vat-50"):
+        own, before = audited_run / "cells" / name, finished / "run/cells" / name
+        assert stages(own)[-2:] == [("audit", [0]), ("audit", [1])]
+        for file in ("history.csv", "config.json", "seed-0.safetensors", "seed-1.safetensors"):
+            assert (own / file).read_bytes() == (before / file).read_bytes()
+        old, new = (set((folder / "records.csv").read_text().splitlines()) for folder in (before, own))
+        assert old < new
+        other = "vat" if name.startswith("ladder") else "ladder"
+        found = records(own)
+        assert set(found.loc[found["attack"].str.startswith("transfer/"), "attack"]) == {f"transfer/{other}"}
+        assert (found.loc[found["attack"].str.startswith("worst"), "n"] == 30).all()
+    page = (audited_run / "report/report.md").read_text()
+    for heading in ("## Audit", "## What remains of robustness", "## Transfer between the models"):
+        assert heading in page
+    again = files(audited_run / "cells")
+    code, out, _ = call("attack", "--suite", "tiny.toml", "--out", "run")
+    assert code == 0
+    assert not any("seed" in line for line in out)
+    assert files(audited_run / "cells") == again
+
+
+def test_recorded_errors_are_those_of_the_loaded_checkpoints(audited_run):
+    """From the checkpoints with the attacks themselves, beside the harness."""
+    data = zoo.load_dataset("digits")
+    x, y = data.test_images[:30], data.test_labels[:30]
+    found = records(audited_run / "cells/vat-50").query("seed == 1 and measure == 'attacked_error'")
+    errors = found.set_index(["attack", "norm", "eps"])["value"]
+    target, source = (zoo.load(audited_run, name, labels=50, seed=1) for name in ("vat", "ladder"))
+    wrong = (target(x).argmax(1) != y).numpy()
+    moved = fgm(source, x, eps=0.1, norm=np.inf, y=y, loss="margin")
+    transferred = ((target(moved).argmax(1) != y).numpy() | wrong).mean()
+    assert errors["transfer/ladder", "Linf", 0.1] == pytest.approx(transferred)
+    moved = pgd(target, x, y, eps=0.5, norm=2, steps=4)
+    assert errors["pgd-4x1", "L2", 0.5] == pytest.approx(((target(moved).argmax(1) != y).numpy() | wrong).mean())
+
+
+def test_other_budgets_replace_an_audit_and_leave_the_rest(audited_run, call):  # noqa: F811
+    before = records(audited_run / "cells/vat-50")
+    assert call("attack", "--suite", "tiny.toml", "--out", "run", "--images", "20", "--models", "vat")[0] == 0
+    after = records(audited_run / "cells/vat-50")
+    of_audit = [~frame["attack"].isin(["", "fgm"]) for frame in (before, after)]
+    kept = [frame[~audit].reset_index(drop=True) for frame, audit in zip((before, after), of_audit, strict=True)]
+    pd.testing.assert_frame_equal(*kept)
+    assert set(after.loc[of_audit[1] & ~after["attack"].str.startswith("hsj"), "n"]) == {20}
+
+
+def test_norms_and_eps_that_were_typed_are_measured(copy, call):  # noqa: F811
+    path = copy.parent / "tiny.toml"
+    path.write_text(path.read_text() + BUDGET)
+    typed = ("--norms", "L1-pixel", "--eps", "0.7,2", "--seeds", "0", "--models", "vat")
+    assert call("attack", "--suite", "tiny.toml", "--out", "run", *typed)[0] == 0
+    found = records(copy / "cells/vat-50").query("attack == 'fgm' and measure == 'attacked_error' and seed == 0")
+    assert {("L1-pixel", 0.7), ("L1-pixel", 2.0)} < set(zip(found["norm"], found["eps"], strict=True))
+    assert records(copy / "cells/vat-50").query("attack == 'fgm' and eps == 2 and seed == 1").empty
+
+
+def test_a_run_makes_the_audit_that_its_suite_asks_for(tmp_path, call):  # noqa: F811
+    suite = write_suite(tmp_path, ('["ladder", "vat"]', '["vat"]'), ("seeds = [0, 1]", "seeds = [0]"))
+    path = tmp_path / suite
+    path.write_text(path.read_text() + BUDGET)
+    assert call("run", "--suite", suite, "--out", tmp_path / "run")[0] == 0
+    have = records(tmp_path / "run/cells/vat-50").query("measure == 'attacked_error'")
+    budget = Budget(images=30, steps=4, restarts=1, eps={"L2": (0.5, 5.0), "Linf": (0.1, 1.0)})
+    assert set(audited(budget)) < set(zip(have["attack"], have["norm"], have["eps"], strict=True))
+    assert call("run", "--suite", suite, "--out", tmp_path / "run")[1][0].endswith("nothing to do")
+
+
+def test_a_diverged_seed_is_not_audited_and_its_records_say_so(tmp_path, call):  # noqa: F811
+    changes = [('["ladder", "vat"]', '["vat"]'), ("decay_from", "learning_rate = 1e30\ndecay_from")]
+    path = tmp_path / write_suite(tmp_path, *changes)
+    path.write_text(path.read_text() + BUDGET)
+    assert call("run", "--suite", path, "--out", tmp_path / "run")[0] == 0
+    found = records(tmp_path / "run/cells/vat-50").query("measure == 'attacked_error'")
+    assert found["value"].isna().all()
+    assert found["attack"].str.startswith("worst").any()
+
+
+def test_settings_are_each_named_once():
+    attack = AttackConfig(("L2",), (0.3,), ("fgm", "fgm/margin"), {"L2": (0.1, 0.3), "Linf": (0.5,)})
+    wanted = [("fgm", "L2", 0.3), ("fgm/margin", "L2", 0.3), ("fgm", "L2", 0.1), ("fgm", "Linf", 0.5)]
+    assert settings(attack) == wanted
+
+
+def test_transfer_counts_what_was_wrong_before():
+    torch.manual_seed(0)
+    models = [torch.nn.Linear(12, 10).eval() for _ in range(2)]
+    x, y = torch.rand(40, 12), torch.arange(40) % 10
+    rows = list(transfer_rows(models[0], "other", models[1], x, y, Budget(eps={"L2": (0.2,)})))
+    moved = fgm(models[0], x, eps=0.2, norm=2, y=y, loss="margin")
+    wanted = (models[1](x).argmax(1) != y) | (models[1](moved).argmax(1) != y)
+    assert rows == [("attacked_error", "transfer/other", "L2", 0.2, pytest.approx(wanted.double().mean().item()), 40)]
+
+
+# --------------------------------------------------------------------------------------------- anyone's model
+
+
+@pytest.fixture
+def theirs(tmp_path, monkeypatch):
+    """A folder with a module of models, the working directory."""
+    (tmp_path / "theirs.py").write_text(MODELS)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("factory", ["linear", "images_only", "rows_only"])
+def test_anyones_model_gets_curves_and_audit(theirs, call, factory):  # noqa: F811
+    code, out, err = call("attack", "--model", f"theirs:{factory}", "--data", "digits", "--images", "20", "--out", "o")
+    assert (code, err) == (0, [])
+    assert out[-1] == "report: o/report/report.md"
+    found = records(theirs / "o")
+    assert set(found["measure"]) >= {*ATTACK_MEASURES, "test_error", "probability_share", "median_distance"}
+    page = (theirs / "o/report/report.md").read_text()
+    for heading in ("## Audit", "## What remains", "## Error against eps, Linf"):
+        assert heading in page
+    assert "0 labels" not in page
+    assert "No test error" not in page
+    made = json.loads((theirs / "o/provenance.json").read_text())
+    assert made["command"].startswith("python -m benchmark attack --model theirs:")
+
+
+@pytest.mark.parametrize(
+    ("factory", "said"),
+    {
+        "theirs:training": "expected a model in evaluation mode (model.eval()), got training mode",
+        "theirs:probabilities": "expected logits, got probabilities",
+        "theirs:not_finite": "expected finite logits",
+        "theirs:neither": "takes neither (N, 1, 8, 8) nor (N, 64) images",
+        "theirs:no_model": "expected no_model() to give an nn.Module, got str",
+        "theirs:raises": "RuntimeError: no weights here",
+        "theirs:absent": "AttributeError: module 'theirs' has no attribute 'absent'",
+        "nowhere:linear": "ModuleNotFoundError: No module named 'nowhere'",
+        "theirs": "expected package.module:factory",
+    }.items(),
+)
+def test_what_is_no_sound_model_is_one_line(theirs, call, factory, said):  # noqa: F811
+    fails(call("attack", "--model", factory, "--data", "digits", "--out", "o"), f"--model {factory}", said)
+    assert not (theirs / "o").exists()
+
+
+def test_wrong_flags_are_one_line(copy, call):  # noqa: F811
+    suite = ("attack", "--suite", "tiny.toml", "--out", "run")
+    fails(call("attack"), "expected either --suite NAME or --model package.module:factory")
+    fails(call("attack", "--suite", "tiny.toml", "--model", "a:b"), "expected either")
+    fails(call("attack", "--model", "a:b", "--seeds", "0"), "--seeds belong to --suite")
+    fails(call(*suite, "--norms", "L3"), "unknown norm 'L3'", "did you mean")
+    fails(call(*suite, "--eps", "0.1,x"), "expected numbers separated by commas")
+    fails(call(*suite, "--eps", "-1"), "--eps", "greater than or equal to 0", "-1")
+    fails(call(*suite, "--images", "0"), "--images", "0")
+    fails(call("attack", "--suite", "tiny.toml", "--out", "empty"), "empty has no checkpoint of these cells")
+    fails(call("attack", "--model", "a:b", "--data", "mnst"), "unknown data set 'mnst'", "mnist")
+    (copy / "cells/vat-50/seed-0.safetensors").write_bytes(b"damaged")
+    path = copy.parent / "tiny.toml"
+    path.write_text(path.read_text() + BUDGET)
+    fails(call(*suite, "--models", "vat"), "seed-0.safetensors", "delete it and run again")
