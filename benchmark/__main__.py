@@ -11,7 +11,7 @@ from rich.table import Table
 
 from attacks import MEANINGS, NORMS
 from benchmark.attack import AUDITED, attack
-from benchmark.attacking import unattacked, unaudited
+from benchmark.attacking import transfer, unattacked, unaudited
 from benchmark.cell import run_cell, untrained
 from benchmark.estimate import seconds_of_epochs
 from benchmark.options import (
@@ -90,6 +90,7 @@ def run(
         with Progress(cells, todo) as progress:
             for cell in [cell for cell, each in zip(cells, todo, strict=True) if each != "complete"]:
                 run_cell(cell, loaded, folder / "cells" / cell.name, progress, engine)
+            transfer([cell for cell in cells if cell.attack.audit], loaded, folder, progress)
     write_report(report_files(collected(name, [folder]), folder), [folder / "report"])
     print(f"report: {folder / 'report' / 'report.md'}")
 

@@ -7,7 +7,7 @@ import click
 import pandas as pd
 
 from attacks import MEANINGS, NORMS, Budget
-from benchmark.attacking import attack_cell, checkpoint, store_transfer, untransferred
+from benchmark.attacking import attack_cell, checkpoint, transfer
 from benchmark.cell import as_trained, check_same
 from benchmark.options import (
     CommaList,
@@ -112,8 +112,4 @@ def attack_run(cells: list[Cell], data: Dataset, folder: Path) -> None:
     with Progress(cells, ["to attack"] * len(cells)) as progress:
         for cell in cells:
             attack_cell(cell, data, folder / "cells" / cell.name, progress)
-        for cell in cells:
-            if untransferred(cells, cell, folder):
-                progress.change(cell, "transfer")
-                store_transfer(cells, cell, folder, data)
-            progress.change(cell, "complete")
+        transfer(cells, data, folder, progress)

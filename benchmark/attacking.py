@@ -134,6 +134,15 @@ def audit_rows(model: nn.Module, data: Dataset, budget: Budget, tell: Callable[[
         raise BadInput(f"the model cannot be audited: {error}") from error
 
 
+def transfer(cells: Sequence[Cell], data: Dataset, run: Path, listener: Listener) -> None:
+    """What transfers between the models of a run, where a record of it is missing."""
+    for cell in cells:
+        if untransferred(cells, cell, run):
+            listener.change(cell, "transfer")
+            store_transfer(cells, cell, run, data)
+        listener.change(cell, "complete")
+
+
 def store_transfer(cells: Sequence[Cell], cell: Cell, run: Path, data: Dataset) -> None:
     """What single steps on the other models of this label count, same seed, do to the checkpoints of a cell."""
     budget = cell.attack.audit or Budget()

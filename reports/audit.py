@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from reports.cells import CELL, ordered
-from reports.layout import Table
+from reports.layout import Table, number
 from reports.models import styles
 from reports.section import Run, Section
 
@@ -28,7 +28,7 @@ class Check:
 
     def text(self, figure: float) -> str:
         """The figure as a reader wants it."""
-        return f"{100 * figure:.2f}" if self.percent else f"{figure:.2g}"
+        return number(100 * figure, 2) if self.percent else f"{figure:.2g}"
 
 
 def largest(found: pd.DataFrame) -> tuple[float, str, float]:
@@ -115,10 +115,16 @@ CHECKS = (
     Check("gradients are finite", "images without, %", 0, measured("nonfinite_gradient_share", "single-step")),
     Check("steps have full length", "perturbations shorter than eps, %", 0.01, measured("short_share", "fgm")),
     Check(
-        "loss and precision do not matter",
-        "one step: margin or float64 over cross-entropy",
-        0.01,
-        excess(family("single-step"), exactly("single-step")),
+        "float32 is enough",
+        "one step: in float64 over float32",
+        0.005,
+        excess(exactly("single-step/float64"), exactly("single-step")),
+    ),
+    Check(  # the two losses lead to different classes, hence differ by some points on any model
+        "cross-entropy is enough",
+        "one step: margin over cross-entropy",
+        0.15,
+        excess(exactly("single-step/margin"), exactly("single-step")),
     ),
     Check("error grows with eps", "largest fall to the next eps", 0.005, falls),
     Check("a large eps leaves a guess", "below 90 % at the largest eps", 0, short_of_chance),

@@ -6,7 +6,20 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from reports import attack_curves, audit, comparison, curves, dots, findings, origin, pairs, remains, tables, transfer
+from reports import (
+    attack_curves,
+    audit,
+    comparison,
+    curves,
+    dots,
+    findings,
+    one_and_many,
+    origin,
+    pairs,
+    remains,
+    tables,
+    transfer,
+)
 from reports.canvas import images
 from reports.cells import CELL, HISTORY, PLAN, RECORDS, checked, shortfall
 from reports.layout import csv
@@ -20,6 +33,7 @@ SECTIONS: dict[str, Callable[[Run], Section]] = {
     "table1": tables.table1,
     "table2": tables.table2,
     "audit": audit.section,
+    "one-and-many": one_and_many.section,
     "remains": remains.section,
     **{f"curves-{norm}": partial(attack_curves.section, norm) for norm in attack_curves.BALL},
     "comparison": comparison.section,
@@ -29,7 +43,7 @@ SECTIONS: dict[str, Callable[[Run], Section]] = {
     "transfer": transfer.section,
     "provenance": origin.section,
 }
-OF_ATTACKS = ("audit", "remains", *(f"curves-{norm}" for norm in attack_curves.BALL), "robustness")
+OF_ATTACKS = ("audit", "one-and-many", "remains", *(f"curves-{norm}" for norm in attack_curves.BALL), "robustness")
 NAMES = ("report", *SECTIONS)  # a report's files are these with a suffix
 FACTS = ("suite hash", "device", "hours", "commit")
 READING = (

@@ -26,7 +26,7 @@ from reports.layout import number
 
 GOLDEN = Path(__file__).with_name("golden")
 TABLES = ("table1", "table2", "audit", "remains", "transfer", "comparison", "pairs", "findings", "provenance")
-FIGURES = ("smoothness", "robustness", "curves-Linf")
+FIGURES = ("smoothness", "robustness", "curves-Linf", "one-and-many")
 EXACT = [f"{name}.{kind}" for name in TABLES for kind in ("md", "tex", "csv")]
 EXACT += [f"{name}.csv" for name in FIGURES] + ["report.md", "report.html"]
 PROVENANCE = {
@@ -303,7 +303,7 @@ def test_only_the_papers_attack_is_shown_at_its_eps_or_the_largest():
 def test_report_links_only_files_that_are_there(files):
     page = text(files, "report.md")
     links = re.findall(r"\]\(([^)]+)\)", page)
-    assert links == ["curves-Linf.png", "smoothness.png", "robustness.png"]
+    assert links == ["one-and-many.png", "curves-Linf.png", "smoothness.png", "robustness.png"]
     assert set(links) <= set(files)
     assert "- Attack, labels: the model's own predictions" in page
     assert re.search(r"\| config\.sizes\.labelled +\| 100 +\|", page)

@@ -1,0 +1,73 @@
+"""How much of what one step leaves standing falls to many: each model under L-infinity, attack by attack."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from reports.audit import where
+from reports.canvas import fit_scale, panels
+from reports.cells import CELL, ordered
+from reports.models import styles
+from reports.remains import ROWS, family
+from reports.section import Picture, Run, Section
+
+TEXT = (
+    "Error under L-infinity attacks on the audit's images, true labels, not clipped: one step by cross-entropy in "
+    "float32 (the paper's loss), by margin, in float64, then many steps, and the worst case over all attacks image by "
+    "image. Mean over seeds, bars from the lowest to the highest. The gap between one step and many is robustness that "
+    "was not there."
+)
+LOOKS: dict[str, tuple[str, str, Any]] = {  # colour, marker, line
+    "single-step": ("#0072B2", "o", "-"),
+    "single-step/margin": ("#56B4E9", "^", "--"),
+    "single-step/float64": ("#E69F00", "x", ":"),
+    "pgd": ("#D55E00", "s", "-"),
+    "worst": ("#000000", "v", ":"),
+}
+
+
+def section(run: Run) -> Section:
+    """The figure; nothing where no audit has been made."""
+    data, heading = table(run.records), "One step and many: what the L-infinity figures are worth"
+    if data.empty:
+        return Section("one-and-many", heading, ())
+    return Section("one-and-many", heading, (Picture(data, figure, TEXT),), data)
+
+
+def table(records: pd.DataFrame) -> pd.DataFrame:
+    """Mean, lowest and highest error over seeds and n, by attack and eps, under L-infinity."""
+    found = family(records)
+    found = found[(found["norm"] == "Linf") & np.isfinite(found["value"])]
+    groups = found.groupby([*CELL, "attack", "eps"])["value"]
+    errors = groups.agg(mean="mean", lowest="min", highest="max", n="count").reset_index()
+    return ordered(errors, [*CELL, "attack", "eps"])
+
+
+def figure(errors: pd.DataFrame) -> Figure:
+    """Rows label counts, columns models, a line an attack."""
+    models = list(styles(errors["model"]))
+    rows = list(errors.groupby(["dataset", "labels"]))
+    canvas, axes = panels((len(rows), len(models)), (1.45, 1.9), "all", "all")
+    for row, ((dataset, labels), cell) in zip(axes, rows, strict=True):
+        for axis, model in zip(row, models, strict=True):
+            axis.set_title(model)
+            axis.tick_params(labelbottom=True)
+            for attack, (colour, marker, line) in LOOKS.items():
+                own = cell[(cell["model"] == model) & (cell["attack"] == attack)]
+                spread = 100 * np.vstack([own["mean"] - own["lowest"], own["highest"] - own["mean"]])
+                look: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": line, "markersize": 4}
+                axis.errorbar(own["eps"], 100 * own["mean"], yerr=spread, linewidth=1.2, elinewidth=0.8, **look)
+        row[0].set_ylabel(f"{where(dataset, labels)}\nerror (%)")
+    axes[0, 0].set_ylim(-2, 102)
+    fit_scale(axes[0, 0], "x", errors["eps"].to_numpy())
+    for axis in axes[-1]:
+        axis.set_xlabel("eps")
+    handles = [
+        Line2D([], [], color=colour, marker=marker, linestyle=line, markersize=4, label=ROWS[attack])
+        for attack, (colour, marker, line) in LOOKS.items()
+    ]
+    canvas.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
+    return canvas
