@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from reports.audit import where
+from reports.audit import BALL, where
 from reports.canvas import fit_scale, panels
 from reports.cells import CELL, ordered
 from reports.models import Style, styles
@@ -19,7 +19,6 @@ TEXT = (
     "seeds, its band goes from the lowest to the highest seed; the dotted line is a guess among ten classes."
 )
 KINDS = {"fgm": "one step of the fast gradient method", "fmn": "nearest wrong image found"}
-BALL = {"L1-spread": "L1", "L1-pixel": "L1", "L2": "L2", "Linf": "Linf"}
 
 
 def table(records: pd.DataFrame) -> pd.DataFrame:

@@ -35,7 +35,7 @@ SECTIONS: dict[str, Callable[[Run], Section]] = {
     "audit": audit.section,
     "one-and-many": one_and_many.section,
     "remains": remains.section,
-    **{f"curves-{norm}": partial(attack_curves.section, norm) for norm in attack_curves.BALL},
+    **{f"curves-{norm}": partial(attack_curves.section, norm) for norm in audit.BALL},
     "comparison": comparison.section,
     "pairs": pairs.section,
     "smoothness": curves.section,
@@ -43,7 +43,7 @@ SECTIONS: dict[str, Callable[[Run], Section]] = {
     "transfer": transfer.section,
     "provenance": origin.section,
 }
-OF_ATTACKS = ("audit", "one-and-many", "remains", *(f"curves-{norm}" for norm in attack_curves.BALL), "robustness")
+OF_ATTACKS = ("audit", "one-and-many", "remains", *(f"curves-{norm}" for norm in audit.BALL), "robustness")
 NAMES = ("report", *SECTIONS)  # a report's files are these with a suffix
 FACTS = ("suite hash", "device", "hours", "commit")
 READING = (

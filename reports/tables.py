@@ -5,7 +5,7 @@ from typing import Literal
 
 import pandas as pd
 
-from reports.audit import failing
+from reports.audit import marks
 from reports.cells import CELL, aggregate, fast_gradient, ordered, shortfall
 from reports.layout import Table, grid, intervals, pivot, seeds_named
 from reports.models import styles
@@ -63,12 +63,12 @@ def table2(run: Run) -> Section:
     tables = []
     for dataset, there in records.groupby("dataset"):
         planned = run.plan[run.plan["dataset"] == dataset]
-        doubts = failing(run.records[run.records["dataset"] == dataset])
+        doubts = marks(run.records[run.records["dataset"] == dataset])
         for labels, cells in grid(planned, there).groupby("labels"):
             at = there[there["labels"] == labels]
             errors = pd.concat([_clean(at), at[at["measure"] == "attacked_error"]])
             found = _marked(aggregate(errors), run.pairs, "attacked_error")
-            failed = {model: checks for (_, model, at_labels), checks in doubts.items() if at_labels == labels}
+            marked = {(model, norm): why for (_, model, count, norm), why in doubts.items() if count == labels}
             settings = ordered(pd.concat([_clean(there), there])[["norm", "eps"]].drop_duplicates(), ["norm", "eps"])
             columns = {norm: f"{norm} {eps:g}" if eps else norm for norm, eps in settings.itertuples(index=False)}
             tables += _and_intervals(
@@ -80,8 +80,8 @@ def table2(run: Run) -> Section:
                 columns,
                 "First the clean error of the attacked checkpoints, then their error under each norm at its eps. "
                 f"{seeds_named(found)}{_images(at)}. {run.threat}".strip(),
-                (*doubted(failed), *missing(_attacks_missing(at, planned[planned["labels"] == labels], there))),
-                failed,
+                (*doubted(marked), *missing(_attacks_missing(at, planned[planned["labels"] == labels], there))),
+                marked,
             )
             tables += _audit(at, cells["model"], f"table2-{dataset}-{labels}", f"{labels} labels, {dataset}")
     return Section("table2", "Table 2: test error under attack", _or(tables, 2), aggregate(records))
@@ -96,19 +96,19 @@ def _and_intervals(
     columns: dict[object, str],
     caption: str,
     notes: tuple[str, ...],
-    failed: Collection[str] = (),
+    marked: Collection[tuple[str, object]] = (),
 ) -> list[Table]:
     """Rows models, columns the values of `by`: means with their spread, and behind it their t-intervals.
 
-    What is under an attack is marked † for the models in `failed`.
+    Those in `marked`, a model and a value of `by`, get a †.
     """
     tables = []
     for texts, suffix in ((pivot(found, ["model"], by), ""), (intervals(found, ["model"], by), "-intervals")):
         frame = texts.reindex(index=list(styles(models)), columns=list(columns))
         frame = frame.rename(columns=columns).rename_axis(columns=None).reset_index(names="model")
-        for column in (columns[key] for key in columns if failed and key != "clean"):
-            marked = frame["model"].isin(list(failed)) & frame[column].notna()
-            frame[column] = frame[column].where(~marked, frame[column] + " †")
+        for key, column in columns.items():
+            doubtful = pd.Series([(model, key) in marked for model in frame["model"]]) & frame[column].notna()
+            frame[column] = frame[column].where(~doubtful, frame[column] + " †") if doubtful.any() else frame[column]
         if not suffix:
             tables.append(Table(name, title, frame, caption, (SURE, *notes), folded=not found["n"].any()))
         elif (found["n"] > 1).any():
@@ -117,10 +117,15 @@ def _and_intervals(
     return tables
 
 
-def doubted(failed: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """A note on the models whose audit failed: their figures under attack say little of robustness."""
-    said = "; ".join(f"{model}: {', '.join(checks)}" for model, checks in failed.items())
-    return (f"† The audit of some seed failed, so that what is robust here may not be. {said}.",) if failed else ()
+def doubted(marked: Mapping[tuple[str, str], Sequence[str]]) -> tuple[str, ...]:
+    """A note on the checks of the audit that failed, and for whom."""
+    whose: dict[str, dict[str, None]] = {}
+    for (model, _), checks in marked.items():
+        for check in checks:
+            whose.setdefault(check, {})[model] = None
+    said = "; ".join(f"{check}: {', '.join(models)}" for check, models in whose.items())
+    note = "† The audit failed under this norm, on some seed: what is robust here may not be. Not passed: "
+    return (f"{note}{said}.",) if marked else ()
 
 
 def _marked(found: pd.DataFrame, pairs: pd.DataFrame, measure: str) -> pd.DataFrame:

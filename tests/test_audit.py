@@ -107,8 +107,8 @@ def test_a_masked_model_is_caught(undefended: nn.Module, of_undefended: pd.DataF
     assert blind[1] < blind[0] - 0.3, "it looks robust"
     many = [of["pgd-20x2", "Linf", 0.2] for of in errors]
     assert abs(many[1] - many[0]) < 0.05, "and is not"
-    marks = verdicts.failing(masked)
-    assert "gradients are not zero" in marks["digits", "net", 50]
+    marks = verdicts.marks(masked)
+    assert all("gradients are not zero" in marks["digits", "net", 50, norm] for norm in verdicts.BALL)
 
 
 def test_an_answer_that_changes_is_seen(undefended: nn.Module) -> None:
@@ -168,23 +168,24 @@ def test_what_cannot_be_audited_is_refused(model: nn.Module, message: str) -> No
 SOUND = {
     "pgd-40x2": (0.3, 0.6, 0.95),
     "pgd-100x3": (math.nan, 0.605, math.nan),
-    "single-step": (0.2, 0.4, 0.7),
-    "single-step/margin": (0.205, 0.4, 0.7),
-    "single-step/float64": (0.2, 0.4, 0.7),
+    "single-step": (0.2, 0.57, 0.7),
+    "single-step/margin": (0.205, 0.57, 0.7),
+    "single-step/float64": (0.2, 0.57, 0.7),
     "noise-uniform-10": (0.1, 0.1, 0.4),
     "transfer/ladder": (0.15, 0.2, 0.6),
     "worst-1000": (0.305, 0.61, 0.96),
     "hsj-10": (0.1, 0.3, 0.8),
 }
 BREAKS = {
+    "one step is enough": {"single-step": (0.2, 0.5, 0.7), "single-step/float64": (0.2, 0.5, 0.7)},
     "error grows with eps": {"pgd-40x2": (0.7, 0.6, 0.95), "worst-1000": (0.7, 0.6, 0.95)},
     "a large eps leaves a guess": {"pgd-40x2": (0.3, 0.6, 0.89), "worst-1000": (0.3, 0.6, 0.89)},
-    "many steps beat one": {"single-step": (0.32, 0.4, 0.7), "single-step/margin": (0.32, 0.4, 0.7)},
+    "many steps beat one": {"single-step": (0.32, 0.57, 0.7)},
     "more steps change nothing": {"pgd-100x3": (math.nan, 0.62, math.nan)},
-    "float32 is enough": {"single-step/float64": (0.2, 0.41, 0.7)},
-    "cross-entropy is enough": {"single-step": (0.04, 0.4, 0.7), "single-step/float64": (0.04, 0.4, 0.7)},
+    "float32 is enough": {"single-step/float64": (0.2, 0.58, 0.7)},
+    "cross-entropy is enough": {"single-step": (0.04, 0.57, 0.7), "single-step/float64": (0.04, 0.57, 0.7)},
     "noise does not beat gradients": {"noise-uniform-10": (0.31, 0.1, 0.4)},
-    "transfer does not beat white box": {"transfer/ladder": (0.15, 0.61, 0.6)},
+    "transfer does not beat white box": {"transfer/ladder": (0.15, 0.605, 0.6)},
     "nothing beats many steps": {"worst-1000": (0.33, 0.61, 0.96)},
     "black box does not beat white box": {"hsj-10": (0.4, 0.3, 0.8)},
     "the softmax is not saturated": {"saturated_share": 0.02},
@@ -204,14 +205,23 @@ SHARES = {
 }
 
 
+SHARES_SAY = (
+    "outputs are logits",
+    "inference is deterministic",
+    "the softmax is not saturated",
+    "gradients are not zero",
+    "gradients are finite",
+)
+
+
 def records(changes: dict[str, object]) -> pd.DataFrame:
     """A checkpoint's audit by hand, L-infinity alone, with some figures in the place of sound ones."""
     rows = [
         ("attacked_error", attack, "Linf", eps, value)
         for attack, values in (SOUND | {k: v for k, v in changes.items() if k not in SHARES}).items()
-        for eps, value in zip((0.1, 0.2, 1.0), values, strict=True)
+        for eps, value in zip((0.1, 0.3, 1.0), values, strict=True)
     ]
-    rows += [("white_box_error", "hsj-10", "Linf", eps, value) for eps, value in ((0.1, 0.3), (0.2, 0.6), (1.0, 1.0))]
+    rows += [("white_box_error", "hsj-10", "Linf", eps, value) for eps, value in ((0.1, 0.3), (0.3, 0.6), (1.0, 1.0))]
     rows += [(name, attack, "", math.nan, changes.get(name, 0.0)) for name, attack in SHARES.items()]
     frame = pd.DataFrame(rows, columns=["measure", "attack", "norm", "eps", "value"])
     return frame.assign(dataset="mnist", model="vat", labels=50, seed=1, epoch=9, n=1000, subset="")
@@ -226,7 +236,10 @@ def test_sound_figures_pass_every_check() -> None:
 def test_each_check_fails_on_its_own_figure_alone(check: str) -> None:
     said = verdict(records(BREAKS[check]))
     assert [name for name, of in said.items() if of != "pass"] == [check]
-    assert verdicts.failing(records(BREAKS[check])) == {("mnist", "vat", 50): [check]}
+    marked = {key[3]: reasons for key, reasons in verdicts.marks(records(BREAKS[check])).items()}
+    of_model = check in {*SHARES_SAY, "steps have full length"}
+    quiet = next(each for each in verdicts.CHECKS if each.name == check).marks is False
+    assert marked == ({} if quiet else {key: [check] for key in verdicts.BALL} if of_model else {"Linf": [check]})
 
 
 def test_the_figure_names_where_it_stands() -> None:
