@@ -11,7 +11,7 @@ from reports.audit import where
 from reports.canvas import fit_scale, panels
 from reports.cells import CELL, ordered
 from reports.models import styles
-from reports.remains import ROWS, family
+from reports.remains import family
 from reports.section import Picture, Run, Section
 
 TEXT = (
@@ -20,6 +20,13 @@ TEXT = (
     "image. Mean over seeds, bars from the lowest to the highest. The gap between one step and many is robustness that "
     "was not there."
 )
+LABELS = {
+    "single-step": "one step, cross-entropy, float32",
+    "single-step/margin": "one step, margin",
+    "single-step/float64": "one step, float64",
+    "pgd": "many steps",
+    "worst": "worst of all attacks, image by image",
+}
 LOOKS: dict[str, tuple[str, str, Any]] = {  # colour, marker, line
     "single-step": ("#0072B2", "o", "-"),
     "single-step/margin": ("#56B4E9", "^", "--"),
@@ -66,7 +73,7 @@ def figure(errors: pd.DataFrame) -> Figure:
     for axis in axes[-1]:
         axis.set_xlabel("eps")
     handles = [
-        Line2D([], [], color=colour, marker=marker, linestyle=line, markersize=4, label=ROWS[attack])
+        Line2D([], [], color=colour, marker=marker, linestyle=line, markersize=4, label=LABELS[attack])
         for attack, (colour, marker, line) in LOOKS.items()
     ]
     canvas.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)

@@ -4,16 +4,16 @@ import pandas as pd
 
 from reports.audit import where
 from reports.cells import CELL, aggregate
-from reports.layout import Table, pivot
+from reports.layout import Table, number, pivot
 from reports.models import styles
 from reports.section import Run, Section
 
 ROWS = {
-    "single-step": "one step, cross-entropy, float32",
-    "single-step/margin": "one step, margin",
-    "single-step/float64": "one step, float64",
+    "single-step": "one step",
+    "single-step/margin": "margin",
+    "single-step/float64": "float64",
     "pgd": "many steps",
-    "worst": "worst of all attacks, image by image",
+    "worst": "worst case",
 }
 SHOWN = ("Linf", "L2")
 
@@ -21,8 +21,33 @@ SHOWN = ("Linf", "L2")
 def section(run: Run) -> Section:
     """The tables; nothing where no audit has been made."""
     shown = family(run.records)
-    data = shown if len(shown) else None
-    return Section("remains", "What remains of robustness", tuple(tables(run.records)), data)
+    heading = "What remains of robustness"
+    if not len(shown):
+        return Section("remains", heading, ())
+    said = tuple(sentences(shown))
+    return Section("remains", heading, (*([said] if said else []), *tables(run.records)), shown)
+
+
+def sentences(shown: pd.DataFrame) -> list[str]:
+    """Who is the most robust by one step, and who in the worst case, at each norm and eps."""
+    lines = []
+    for (dataset, labels, norm, eps), at in shown.groupby(["dataset", "labels", "norm", "eps"]):
+        one, worst = (
+            at[at["attack"] == attack].groupby("model")["value"].mean() for attack in ("single-step", "worst")
+        )
+        if len(one) > 1:
+            first, last = str(one.idxmin()), str(worst.idxmin())
+            lines.append(
+                f"{where(dataset, labels)}, {norm} {eps:g}: under one step {first} errs least, {percent(one, first)}; "
+                f"in the worst case {last}, {percent(worst, last)}"
+                + ("" if first == last else f" ({first} {percent(worst, first)})")
+            )
+    return lines
+
+
+def percent(errors: "pd.Series[float]", model: str) -> str:
+    """ "42.42 %"."""
+    return f"{number(100 * errors[model], 2)} %"
 
 
 def family(records: pd.DataFrame) -> pd.DataFrame:
@@ -36,23 +61,23 @@ def family(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def tables(records: pd.DataFrame) -> list[Table]:
-    """For each data set and label count: rows norm, eps and attack, columns models, error in %."""
+    """For each data set, label count and norm: rows eps and attack, columns models, error in %."""
     result = []
-    for (dataset, labels), cell in family(records).groupby(["dataset", "labels"]):
+    for (dataset, labels, norm), cell in family(records).groupby(["dataset", "labels", "norm"]):
         found = aggregate(cell)
-        wide = pivot(found, ["norm", "eps", "attack"], "model")
-        radii = found[["norm", "eps"]].drop_duplicates().sort_values(["norm", "eps"])
-        rows = [(norm, eps, attack) for norm, eps in radii.itertuples(index=False) for attack in ROWS]
-        wide = wide.reindex(index=pd.MultiIndex.from_tuples(rows, names=["norm", "eps", "attack"]))
+        rows = [(eps, attack) for eps in sorted(found["eps"].unique()) for attack in ROWS]
+        wide = pivot(found, ["eps", "attack"], "model")
+        wide = wide.reindex(index=pd.MultiIndex.from_tuples(rows, names=["eps", "attack"]))
         frame = wide[list(styles(wide.columns))].rename_axis(columns=None).reset_index()
         frame = frame.assign(eps=frame["eps"].map("{:g}".format), attack=frame["attack"].map(ROWS))
         images = ", ".join(f"{n:,}" for n in sorted(cell["n"].unique()))
         caption = (
             f"Error in % on {images} test images, true labels, not clipped; mean ± standard deviation over seeds (ddof "
-            "1), n in brackets where it is not the same in all. Where rows of one eps agree, one step measures what is "
-            "there; where the lower ones are far higher, what looked like robustness was a gradient that one step "
-            "could not use."
+            "1), n in brackets where it is not the same in all. One step: by cross-entropy in float32, by margin, in "
+            "float64; many steps: on margin and cross-entropy; worst case: over all attacks of the audit, image by "
+            "image. Where the last rows of an eps are far above its first, what looked like robustness was a gradient "
+            "that one step could not use."
         )
-        title = f"What remains of robustness, {where(dataset, labels)}"
-        result.append(Table(f"remains-{dataset}-{labels}", title, frame, caption))
+        title = f"What remains of robustness, {where(dataset, labels)}, {norm}"
+        result.append(Table(f"remains-{dataset}-{labels}-{norm}", title, frame, caption))
     return result

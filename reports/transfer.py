@@ -20,14 +20,14 @@ def section(run: Run) -> Section:
 
 
 def matrices(records: pd.DataFrame) -> pd.DataFrame:
-    """Errors by attacked model and source, the model itself among them, where there are two sources or more."""
+    """Errors by attacked model and source, the model itself among them, where any transfer was measured."""
     own = records[records["attack"] == "single-step/margin"]
     others = records[records["attack"].str.startswith(PREFIX)]
     sources = [own["model"], others["attack"].str.removeprefix(PREFIX)]
     errors = pd.concat([own, others]).assign(source=pd.concat(sources))
     errors = errors[(errors["measure"] == "attacked_error") & errors["norm"].isin(SHOWN)]
-    several = errors.groupby(["dataset", "labels"])["source"].transform("nunique") > 1
-    return ordered(errors[several], [*CELL, "source", "norm", "eps", "seed"])
+    foreign = (errors["source"] != errors["model"]).groupby([errors["dataset"], errors["labels"]]).transform("any")
+    return ordered(errors[foreign], [*CELL, "source", "norm", "eps", "seed"])
 
 
 def tables(errors: pd.DataFrame) -> list[Table]:
