@@ -134,7 +134,8 @@ def summary(run: Run) -> Section:
     known = pd.concat([run.plan, tested])
     facts = [
         f"Data: {_listed(known['dataset'])}",
-        f"Epochs: {_listed(tested['epoch'])}; images in the test: {_listed(tested['n'])}",
+        *([f"Epochs: {_listed(tested['epoch'])}"] if tested["epoch"].any() or tested.empty else []),
+        f"Images in the test: {_listed(tested['n'])}",
         f"Seeds: {_listed(known['seed'])}",
     ]
     if planned:
