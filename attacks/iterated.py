@@ -51,9 +51,16 @@ class _Descent:
     first_step = 2.0  # of eps, as Croce and Hein (2020) have it: far enough to leave where the model is flat
     steps: int
 
-    def begin(self, loss: Loss, x: Tensor) -> None:
-        """Forget the best points of an earlier run."""
-        self.loss, self.best, self.margin = loss, x, torch.full((len(x),), -math.inf, device=x.device)
+    loss: Loss
+    run: Any  # Foolbox's
+
+    def climb(self, model: Any, x: Tensor, y: Tensor, eps: float) -> Tensor:
+        """Each example where its margin was largest on the way."""
+        self.best, self.margin = x, torch.full((len(x),), -math.inf, device=x.device)
+        last = self.run(model, x, y, epsilon=eps)
+        with torch.no_grad():
+            self.get_loss_fn(model, ep.astensor(y))(ep.astensor(last))
+        return self.best
 
     def get_loss_fn(self, model: Any, labels: Any) -> Callable[[Any], Any]:
         """The objective, summed over examples; each example's best point is kept on the way."""
@@ -158,22 +165,21 @@ def pgd(
     within = _checked(model, x, y, clip)
     if steps < 1 or restarts < 1:
         raise ValueError(f"expected steps and restarts >= 1, got {steps} and {restarts}")
-    adversarial, standing = x.detach().clone(), torch.arange(len(x), device=x.device)
+    x = x.detach()
+    adversarial, standing = x.clone(), torch.arange(len(x), device=x.device)
     with _randomness(seed, x.device):
         for start, budget in enumerate([-(-steps // 4), *[steps] * restarts]):
             kind = _DESCENTS[norm]
             attack = kind(rel_stepsize=kind.first_step, steps=budget, random_start=start > 1)
-            broken = torch.zeros(len(standing), dtype=torch.bool, device=x.device)
-            for part in batches(len(standing), batch_size) if len(standing) else []:
-                of = standing[part]
-                attack.begin(losses[start % len(losses)], x[of].detach())
-                last = attack.run(within, x[of].detach(), y[of], epsilon=eps)
-                attack.get_loss_fn(within, ep.astensor(y[of]))(ep.astensor(last))
-                tried = attack.best
-                broken[part] = wrong(_logits(model, tried), y[of])
-                kept = broken[part] if start else torch.ones_like(broken[part])
-                adversarial[of[kept]] = tried[kept]
+            attack.loss = losses[start % len(losses)]
+            parts = [standing[part] for part in batches(len(standing), batch_size)]
+            found = torch.cat([attack.climb(within, x[part], y[part], eps) for part in parts])
+            broken = wrong(_logits(model, found), y[standing])
+            kept = broken if start else torch.ones_like(broken)
+            adversarial[standing[kept]] = found[kept]
             standing = standing[~broken]
+            if not len(standing):
+                break
     return adversarial
 
 
@@ -245,8 +251,7 @@ def _checked(model: nn.Module, x: Tensor, y: Tensor, clip: Clip | None) -> Any:
 
 def _logits(model: nn.Module, x: Tensor) -> Tensor:
     with torch.no_grad():
-        logits: Tensor = model(x)
-    return logits
+        return torch.cat([model(x[part]) for part in batches(len(x), 1000)])
 
 
 def _nearest(model: nn.Module, x: Tensor, y: Tensor, found: Tensor, norm: float) -> tuple[Tensor, Tensor]:
