@@ -55,7 +55,7 @@ def figure(curves: pd.DataFrame) -> Figure:
     for row, ((dataset, labels), cell) in zip(axes, rows, strict=True):
         for axis, kind in zip(row, kinds, strict=True):
             shown = cell[cell["kind"] == kind]
-            names = ", ".join(shown["norm"].unique())
+            names = ", ".join(shown["norm"].unique()) or "not measured"
             axis.set_title(f"{where(dataset, labels)}\n{KINDS[kind]}, {names}")
             axis.axhline(90, color="#999999", linewidth=0.8, linestyle=(0, (1, 2)))
             axis.tick_params(labelbottom=True, labelleft=True)

@@ -16,6 +16,7 @@ ROWS = {
     "worst": "worst case",
 }
 SHOWN = ("Linf", "L2")
+NOTHING = 0.995  # an error in the worst case at which there is nothing to compare
 
 
 def section(run: Run) -> Section:
@@ -37,10 +38,11 @@ def sentences(shown: pd.DataFrame) -> list[str]:
         )
         if len(one) > 1:
             first, last = str(one.idxmin()), str(worst.idxmin())
+            beside = "" if first == last else f" ({first} {percent(worst, first)})"
+            said = f"{last}, {percent(worst, last)}{beside}" if worst.min() < NOTHING else "no model is left"
+            at_eps = f"{where(dataset, labels)}, {norm} {eps:g}"
             lines.append(
-                f"{where(dataset, labels)}, {norm} {eps:g}: under one step {first} errs least, {percent(one, first)}; "
-                f"in the worst case {last}, {percent(worst, last)}"
-                + ("" if first == last else f" ({first} {percent(worst, first)})")
+                f"{at_eps}: under one step {first} errs least, {percent(one, first)}; in the worst case {said}"
             )
     return lines
 
