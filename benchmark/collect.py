@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark.cell import as_trained, check_same
+from benchmark.dispatch import failure
 from benchmark.store import HISTORY, RECORDS, read_json, read_table
 from benchmark.suite import Cell, Suite, resolved
 from zoo.config import ModelConfig
@@ -47,6 +48,7 @@ def collect(suite: Suite, name: str, cells: Sequence[Cell], runs: Sequence[Path]
     frames: dict[str, list[pd.DataFrame]] = {"records": [], "history": []}
     planned: list[tuple[str, str, int, int, float]] = []
     origin: dict[str, list[dict[str, Any]]] = {}
+    failed: dict[str, str] = {}
     cells = [in_runs(cell, runs) for cell in cells]
     for cell in cells:
         where = (cell.training.dataset, cell.model.name, cell.training.labels)
@@ -58,9 +60,12 @@ def collect(suite: Suite, name: str, cells: Sequence[Cell], runs: Sequence[Path]
         for folder, run in zip(folders, distinguished(runs), strict=True):
             if noted := stages_of(folder / "provenance.json", run):
                 origin.setdefault(cell.name, []).extend(noted)
+            if reason := failure(folder):
+                failed[cell.name] = reason
     records, history = (pd.concat(parts) if parts else pd.DataFrame() for parts in frames.values())
     plan = pd.DataFrame(planned, columns=["dataset", "model", "labels", "seed", "updates"])
-    return Collected(records, history, plan, provenance(suite, name, cells, origin))
+    about = provenance(suite, name, cells, origin) | ({"failed": failed} if failed else {})
+    return Collected(records, history, plan, about)
 
 
 def in_runs(cell: Cell, runs: Sequence[Path]) -> Cell:

@@ -1,0 +1,162 @@
+"""python -m benchmark run: whatever is missing of a suite, here or in several processes, and then the report."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from benchmark.attacking import transfer, unattacked, unaudited
+from benchmark.cell import CONFIGURATION, changed_since, check_same, run_cell, untrained
+from benchmark.dispatch import dispatch, failure
+from benchmark.estimate import seconds_of_epochs
+from benchmark.locks import alone
+from benchmark.options import (
+    data_for,
+    data_option,
+    default_folder,
+    device_option,
+    engine_option,
+    names,
+    numbers,
+    out_option,
+    precision_option,
+    suite_option,
+)
+from benchmark.progress import Progress, clock
+from benchmark.publish import renew_report
+from benchmark.store import command, environment, write_json
+from benchmark.suite import Cell, load_suite, plan, resolved
+from benchmark.workers import Here, Job, Workers
+from zoo.data import Dataset
+from zoo.errors import BadInput
+from zoo.fused import Precision
+from zoo.state import interrupted
+from zoo.training import Engine
+
+
+@click.command()
+@suite_option
+@out_option
+@data_option
+@device_option
+@click.option("--models", type=names, default="", help="Only these, e.g. ladder,lvan-lw.")
+@click.option("--labels", type=numbers, default="", help="Only these label counts, e.g. 50,100.")
+@click.option("--seeds", type=numbers, default="", help="These seeds instead of the suite's, e.g. 0,1.")
+@precision_option
+@engine_option
+@click.option(
+    "--jobs", type=click.IntRange(min=1), help="Cells at once, in so many processes. Default: one by one, in this one."
+)
+@click.option("--fresh", is_flag=True, help="Start over the cells whose configuration in the folder is another.")
+@click.option("--dry-run", is_flag=True, help="Show the cells, their state and the estimated time; train nothing.")
+def run(
+    name: str,
+    out: Path | None,
+    data: Path | None,
+    device: str,
+    models: tuple[str, ...],
+    labels: tuple[int, ...],
+    seeds: tuple[int, ...],
+    precision: Precision | None,
+    engine: Engine | None,
+    jobs: int | None,
+    fresh: bool,
+    dry_run: bool,
+) -> None:
+    """Finish whatever is missing of a suite: train, attack, report. Interrupted, the same command goes on."""
+    suite = load_suite(name)
+    cells = plan(suite, name, models=models, labels=labels, seeds=seeds, precision=precision)
+    if engine == "reference" and (short := [c for c in cells if c.training.precision != "float32"]):
+        raise BadInput(
+            f"--engine-mode reference is float32, but {short[0].name} has precision {short[0].training.precision}"
+        )
+    folder = out or default_folder(name)
+    todo = {cell.name: state(cell, folder, fresh) for cell in cells}
+    if dry_run:
+        show_plan(cells, todo, folder, data_for(cells, data, device))
+        return
+    failed: dict[str, str] = {}
+    if missing := [cell for cell in cells if todo[cell.name] != "complete"]:
+        loaded = data_for(cells, data, device)
+        about = {"suite": name, "command": command(), "environment": environment(loaded.images.device)}
+        about |= {"cells": resolved(plan(suite, name)), "checksums": loaded.checksums}
+        with alone(folder, wait=True):
+            write_json(folder / "suite.json", about)
+        threads = max(1, torch.get_num_threads() // (jobs or 1))
+        job = Job(folder, data, device, engine, fresh, threads, sys.argv)
+        with Progress(cells, list(todo.values())) as progress:
+            failed = finish(missing, job, jobs, loaded, progress)
+            audited = [cell for cell in cells if cell.attack.audit and cell.name not in failed]
+            transfer(audited, loaded, folder, progress)
+    else:
+        print(f"{folder}: all {len(cells)} cells are complete, nothing to do")
+    renew_report(name, folder)
+    if failed:
+        raise CellsFailed(failed, len(cells))
+
+
+class CellsFailed(click.ClickException):
+    """What ends a run, with exit code 1, in which some cells failed and the rest were finished."""
+
+    def __init__(self, failed: dict[str, str], cells: int) -> None:
+        shown = ", ".join(f"{name} ({reason})" for name, reason in list(failed.items())[:3])
+        more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
+        super().__init__(f"{len(failed)} of {cells} cells failed: {shown}{more}; the same command tries them again")
+
+
+def finish(missing: Sequence[Cell], job: Job, jobs: int | None, data: Dataset, progress: Progress) -> dict[str, str]:
+    """Run the cells; the reasons of those that failed, by name."""
+    if jobs is not None:
+        with Workers(min(jobs, len(missing)), job) as workers:
+            return dispatch(missing, workers, progress, job.folder)
+
+    def alone_here(cell: Cell) -> None:
+        folder = job.folder / "cells" / cell.name
+        with alone(folder):
+            run_cell(cell, data, folder, progress, job.engine, fresh=job.fresh)
+
+    return dispatch(missing, Here(alone_here), progress, job.folder)
+
+
+def state(cell: Cell, folder: Path, fresh: bool) -> str:
+    """complete, failed, to attack, to resume, to train or to start over."""
+    own = folder / "cells" / cell.name
+    if not (own / CONFIGURATION).is_file() and not own.is_dir():
+        return "to train"
+    if fresh and changed_since(cell, own):
+        return "to start over"
+    check_same(cell, own)
+    if failure(own) is not None:
+        return "failed"
+    if untrained(cell, own):
+        return "to resume" if (own / "state.safetensors").is_file() else "to train"
+    return "to attack" if unattacked(cell, own) or unaudited(cell, own) else "complete"
+
+
+def show_plan(cells: Sequence[Cell], todo: dict[str, str], folder: Path, data: Dataset) -> None:
+    """The cells, their state, and the time that training what is missing will take on this machine."""
+    table, total = Table("cell", "seeds", "epochs", "state", "estimated"), 0.0
+    waiting = [replace(cell, seeds=seeds) for cell in cells if (seeds := to_train(cell, todo[cell.name], folder))]
+    pace = dict(zip([cell.name for cell in waiting], seconds_of_epochs(waiting, data), strict=True))
+    for cell in cells:
+        path = folder / "cells" / cell.name / "state.safetensors"
+        done = interrupted(path)["epoch"] if todo[cell.name] == "to resume" else 0
+        seconds = pace.get(cell.name, 0.0) * (cell.training.epochs - done)
+        total += seconds
+        estimated = clock(seconds) if seconds else ""
+        table.add_row(cell.name, str(len(cell.seeds)), str(cell.training.epochs), todo[cell.name], estimated)
+    Console().print(table)
+    for cell in cells:
+        if todo[cell.name] == "failed":
+            print(f"{cell.name} failed: {failure(folder / 'cells' / cell.name)}")
+    print(f"training: {clock(total)} estimated from single steps on {environment(data.images.device)['device']}")
+
+
+def to_train(cell: Cell, state: str, folder: Path) -> tuple[int, ...]:
+    """The seeds of a cell that are still to be trained."""
+    return cell.seeds if state == "to start over" else tuple(untrained(cell, folder / "cells" / cell.name))
