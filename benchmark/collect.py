@@ -3,13 +3,14 @@
 import hashlib
 import json
 import math
-import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
 from benchmark.cell import as_trained, check_same
 from benchmark.dispatch import failure
@@ -27,6 +28,34 @@ THREAT_MODEL = {
 }
 TRAINING_IMAGES = dict.fromkeys(CHECKSUMS, 60_000)
 NOT_KEYS = ("value", "n", "subset")
+
+
+class Environment(TypedDict):
+    """Of a sitting: see `store.environment`."""
+
+    commit: str
+    clean_tree: bool
+    python: str
+    versions: dict[str, str]
+    device: str
+    threads: int
+
+
+class Sitting(TypedDict):
+    """One process's part in a stage: see `store.made_by`."""
+
+    command: str
+    environment: Environment
+    checksums: dict[str, str]
+
+
+class Stage(TypedDict):
+    """Of a cell's provenance: see `store.note`."""
+
+    stage: str
+    seeds: list[int]
+    hours: float
+    sittings: list[Sitting]
 
 
 @dataclass(frozen=True)
@@ -117,11 +146,7 @@ def stages_of(path: Path, run: str) -> list[dict[str, Any]]:
         return []
     try:
         stages = [stage | {"run": run} for stage in noted["stages"]]
-        for stage in stages:
-            done(stage)
-            for sitting in stage["sittings"]:
-                dict(sitting["checksums"])
-                operator.itemgetter("python", "threads", "versions")(sitting["environment"])
+        TypeAdapter(list[Stage]).validate_python(stages)
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{path} is no cell's provenance ({error!r}): restore it, or delete the cell") from error
     return stages
