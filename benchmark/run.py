@@ -1,7 +1,7 @@
 """python -m benchmark run: whatever is missing of a suite, here or in several processes, and then the report."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +10,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmark.attacking import transfer, unattacked, unaudited
+from benchmark.attacking import transfer, unattacked, unaudited, untransferred
 from benchmark.cell import CONFIGURATION, changed_since, check_same, run_cell, untrained
 from benchmark.dispatch import dispatch, failure
-from benchmark.estimate import seconds_of_epochs
+from benchmark.estimate import Cost, costs, makespan
 from benchmark.locks import alone
 from benchmark.options import (
+    SHARD,
     data_for,
     data_option,
     default_folder,
@@ -53,7 +54,9 @@ from zoo.training import Engine
     "--jobs", type=click.IntRange(min=1), help="Cells at once, in so many processes. Default: one by one, in this one."
 )
 @click.option("--fresh", is_flag=True, help="Start over the cells whose configuration in the folder is another.")
-@click.option("--dry-run", is_flag=True, help="Show the cells, their state and the estimated time; train nothing.")
+@click.option("--shard", type=SHARD, help="Only the i-th of n parts of the cells, e.g. 3/16: for arrays of batch jobs.")
+@click.option("--dry-run", is_flag=True, help="Show cells, their state, estimated time and memory; train nothing.")
+@click.option("--devices", type=click.IntRange(min=1), default=1, help="With --dry-run: time on so many devices.")
 def run(
     name: str,
     out: Path | None,
@@ -66,11 +69,16 @@ def run(
     engine: Engine | None,
     jobs: int | None,
     fresh: bool,
+    shard: tuple[int, int] | None,
     dry_run: bool,
+    devices: int,
 ) -> None:
     """Finish whatever is missing of a suite: train, attack, report. Interrupted, the same command goes on."""
     suite = load_suite(name)
     cells = plan(suite, name, models=models, labels=labels, seeds=seeds, precision=precision)
+    cells = cells if shard is None else cells[shard[0] - 1 :: shard[1]]
+    if not cells:
+        raise BadInput(f"--shard: {name} has fewer cells than parts")
     if engine == "reference" and (short := [c for c in cells if c.training.precision != "float32"]):
         raise BadInput(
             f"--engine-mode reference is float32, but {short[0].name} has precision {short[0].training.precision}"
@@ -78,10 +86,12 @@ def run(
     folder = out or default_folder(name)
     todo = {cell.name: state(cell, folder, fresh) for cell in cells}
     if dry_run:
-        show_plan(cells, todo, folder, data_for(cells, data, device))
+        show_plan(cells, todo, folder, data_for(cells, data, device), devices)
         return
     failed: dict[str, str] = {}
-    if missing := [cell for cell in cells if todo[cell.name] != "complete"]:
+    missing = [cell for cell in cells if todo[cell.name] != "complete"]
+    audited = [] if shard else [cell for cell in cells if cell.attack.audit]  # what transfers, one who sees all records
+    if missing or any(untransferred(audited, cell, folder) for cell in audited):
         loaded = data_for(cells, data, device)
         about = {"suite": name, "command": command(), "environment": environment(loaded.images.device)}
         about |= {"cells": resolved(plan(suite, name)), "checksums": loaded.checksums}
@@ -91,8 +101,7 @@ def run(
         job = Job(folder, data, device, engine, fresh, threads, sys.argv)
         with Progress(cells, list(todo.values())) as progress:
             failed = finish(missing, job, jobs, loaded, progress)
-            audited = [cell for cell in cells if cell.attack.audit and cell.name not in failed]
-            transfer(audited, loaded, folder, progress)
+            transfer([cell for cell in audited if cell.name not in failed], loaded, folder, progress)
     else:
         print(f"{folder}: all {len(cells)} cells are complete, nothing to do")
     renew_report(name, folder)
@@ -112,7 +121,7 @@ class CellsFailed(click.ClickException):
 def finish(missing: Sequence[Cell], job: Job, jobs: int | None, data: Dataset, progress: Progress) -> dict[str, str]:
     """Run the cells; the reasons of those that failed, by name."""
     if jobs is not None:
-        with Workers(min(jobs, len(missing)), job) as workers:
+        with Workers(jobs, job) as workers:
             return dispatch(missing, workers, progress, job.folder)
 
     def alone_here(cell: Cell) -> None:
@@ -138,23 +147,34 @@ def state(cell: Cell, folder: Path, fresh: bool) -> str:
     return "to attack" if unattacked(cell, own) or unaudited(cell, own) else "complete"
 
 
-def show_plan(cells: Sequence[Cell], todo: dict[str, str], folder: Path, data: Dataset) -> None:
-    """The cells, their state, and the time that training what is missing will take on this machine."""
-    table, total = Table("cell", "seeds", "epochs", "state", "estimated"), 0.0
+def show_plan(cells: Sequence[Cell], todo: dict[str, str], folder: Path, data: Dataset, devices: int) -> None:
+    """The cells, their state, and what training what is missing will cost on this machine and on several like it."""
+    table = Table("cell", "seeds", "epochs", "state", "estimated", "memory")
     waiting = [replace(cell, seeds=seeds) for cell in cells if (seeds := to_train(cell, todo[cell.name], folder))]
-    pace = dict(zip([cell.name for cell in waiting], seconds_of_epochs(waiting, data), strict=True))
+    cost = dict(zip([cell.name for cell in waiting], costs(waiting, data), strict=True))
+    seconds = {}
     for cell in cells:
         path = folder / "cells" / cell.name / "state.safetensors"
         done = interrupted(path)["epoch"] if todo[cell.name] == "to resume" else 0
-        seconds = pace.get(cell.name, 0.0) * (cell.training.epochs - done)
-        total += seconds
-        estimated = clock(seconds) if seconds else ""
-        table.add_row(cell.name, str(len(cell.seeds)), str(cell.training.epochs), todo[cell.name], estimated)
+        estimated = []
+        if own := cost.get(cell.name):
+            seconds[cell.name] = own.seconds * (cell.training.epochs - done)
+            estimated = [clock(seconds[cell.name]), f"{own.bytes / 2**30:.2f} GiB"]
+        table.add_row(cell.name, str(len(cell.seeds)), str(cell.training.epochs), todo[cell.name], *estimated)
     Console().print(table)
     for cell in cells:
         if todo[cell.name] == "failed":
             print(f"{cell.name} failed: {failure(folder / 'cells' / cell.name)}")
-    print(f"training: {clock(total)} estimated from single steps on {environment(data.images.device)['device']}")
+    where = environment(data.images.device)["device"]
+    total = clock(sum(seconds.values()))
+    if devices > 1:
+        print(f"on {devices} devices like this one, a cell on each: {clock(makespan(seconds.values(), devices))}")
+    print(f"training: {total} estimated from single steps on {where}, tensors up to {largest(cost)} a cell")
+
+
+def largest(cost: Mapping[str, Cost]) -> str:
+    """The memory of the cell that needs most."""
+    return f"{max((each.bytes for each in cost.values()), default=0) / 2**30:.2f} GiB"
 
 
 def to_train(cell: Cell, state: str, folder: Path) -> tuple[int, ...]:
