@@ -18,13 +18,14 @@ class Held(Exception):
 
 
 @contextmanager
-def alone(folder: Path, *, wait: bool = False) -> Iterator[None]:
+def alone(folder: Path, *, wait: bool = False, linked: bool = False) -> Iterator[None]:
     """Alone in a folder until the block or the process ends. Raises Held where another is there, unless told to wait.
 
     The kernel holds the lock (flock): after a kill -9 there is no owner to be judged alive or dead, on this machine
-    or another. Where a file system has no such lock, that is an error, not a weaker lock in silence.
+    or another. Where a file system has no such lock, that is an error, not a weaker lock in silence. Only a run's own
+    folder may be a link.
     """
-    if folder.is_symlink():
+    if folder.is_symlink() and not linked:
         raise BadInput(f"{folder} is a link: expected a folder of the run's own")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / NAME
@@ -35,12 +36,17 @@ def alone(folder: Path, *, wait: bool = False) -> Iterator[None]:
         raise Held(holder(path)) from None
     try:
         path.write_text(f"process {os.getpid()} on {platform.node()}\n")
-        for left in folder.glob("*.partial"):  # of a writer that was killed
-            left.unlink()
+        remove_parts(folder)
         yield
     finally:
         path.unlink(missing_ok=True)  # still locked: whoever opened it meanwhile sees that it is gone and makes another
         lock.release()
+
+
+def remove_parts(folder: Path) -> None:
+    """Delete what writers that were killed have left."""
+    for part in folder.glob("*.partial"):
+        part.unlink()
 
 
 def holder(path: Path) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmark.collect import Collected, collect
-from benchmark.locks import alone
+from benchmark.locks import alone, remove_parts
 from benchmark.suite import load_suite, plan
 from reports import NAMES, differences, fragments, render
 from zoo.checkpoints import write_whole
@@ -89,7 +89,8 @@ def renew_report(name: str, folder: Path, merged: Sequence[Path] = ()) -> None:
     """Write a run's report from what its records are now; of two runs on one folder the later one's is the last."""
     load_suite(name)  # a name that is wrong is said before a folder that is missing
     there_are([folder])
-    with alone(folder / "report", wait=True):
+    with alone(folder, wait=True, linked=True):
+        remove_parts(folder / "report")
         write_report(report_files(collected(name, [folder, *merged]), folder), [folder / "report"])
     print(f"report: {folder / 'report' / 'report.md'}")
 

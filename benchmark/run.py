@@ -1,4 +1,4 @@
-"""python -m benchmark run: whatever is missing of a suite, here or in several processes, and then the report."""
+"""python -m benchmark run: whatever is missing of a suite, here, in several processes or on a cluster; the report."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -7,8 +7,7 @@ from pathlib import Path
 
 import click
 import torch
-from rich.console import Console
-from rich.table import Table
+from tabulate import tabulate
 
 from benchmark.attacking import transfer, unattacked, unaudited, untransferred
 from benchmark.cell import CONFIGURATION, changed_since, check_same, run_cell, untrained
@@ -53,6 +52,16 @@ from zoo.training import Engine
 @click.option(
     "--jobs", type=click.IntRange(min=1), help="Cells at once, in so many processes. Default: one by one, in this one."
 )
+@click.option(
+    "--engine",
+    "where",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where cells run: on this machine, or on the nodes of a Ray cluster.",
+)
+@click.option("--ray-address", help="With --engine ray: of the cluster, e.g. auto. Default: one is started here.")
+@click.option("--gpus-per-cell", type=click.FloatRange(min=0), help="With --engine ray, e.g. 0.5. Default: none.")
 @click.option("--fresh", is_flag=True, help="Start over the cells whose configuration in the folder is another.")
 @click.option("--shard", type=SHARD, help="Only the i-th of n parts of the cells, e.g. 3/16: for arrays of batch jobs.")
 @click.option("--dry-run", is_flag=True, help="Show cells, their state, estimated time and memory; train nothing.")
@@ -68,6 +77,9 @@ def run(
     precision: Precision | None,
     engine: Engine | None,
     jobs: int | None,
+    where: str,
+    ray_address: str | None,
+    gpus_per_cell: float | None,
     fresh: bool,
     shard: tuple[int, int] | None,
     dry_run: bool,
@@ -83,6 +95,10 @@ def run(
         raise BadInput(
             f"--engine-mode reference is float32, but {short[0].name} has precision {short[0].training.precision}"
         )
+    if where == "local" and (ray_address is not None or gpus_per_cell is not None):
+        raise BadInput("--ray-address and --gpus-per-cell belong to --engine ray")
+    if where == "ray" and jobs is not None:
+        raise BadInput("--jobs belongs to --engine local: a cluster takes as many cells as it has cores or GPUs")
     folder = out or default_folder(name)
     todo = {cell.name: state(cell, folder, fresh) for cell in cells}
     if dry_run:
@@ -92,15 +108,18 @@ def run(
     missing = [cell for cell in cells if todo[cell.name] != "complete"]
     audited = [] if shard else [cell for cell in cells if cell.attack.audit]  # what transfers, one who sees all records
     if missing or any(untransferred(audited, cell, folder) for cell in audited):
-        loaded = data_for(cells, data, device)
+        loaded = data_for(cells, data, device if where == "local" else "cpu")  # a cluster's head may have no GPU
         about = {"suite": name, "command": command(), "environment": environment(loaded.images.device)}
         about |= {"cells": resolved(plan(suite, name)), "checksums": loaded.checksums}
-        with alone(folder, wait=True):
+        with alone(folder, wait=True, linked=True):
             write_json(folder / "suite.json", about)
         threads = max(1, torch.get_num_threads() // (jobs or 1))
         job = Job(folder, data, device, engine, fresh, threads, sys.argv)
         with Progress(cells, list(todo.values())) as progress:
-            failed = finish(missing, job, jobs, loaded, progress)
+            if where == "ray":
+                failed = finish_on_ray(missing, job, ray_address, gpus_per_cell or 0, loaded, progress)
+            else:
+                failed = finish(missing, job, jobs, loaded, progress)
             transfer([cell for cell in audited if cell.name not in failed], loaded, folder, progress)
     else:
         print(f"{folder}: all {len(cells)} cells are complete, nothing to do")
@@ -132,6 +151,18 @@ def finish(missing: Sequence[Cell], job: Job, jobs: int | None, data: Dataset, p
     return dispatch(missing, Here(alone_here), progress, job.folder)
 
 
+def finish_on_ray(
+    missing: Sequence[Cell], job: Job, address: str | None, gpus: float, data: Dataset, progress: Progress
+) -> dict[str, str]:
+    """Run the cells on a cluster; the reasons of those that failed, by name."""
+    try:
+        from benchmark.on_ray import Cluster  # an extra
+    except ImportError as error:
+        raise BadInput(f"--engine ray: {error}; install the project with its extra [ray]") from error
+    with Cluster(address, gpus, job, data) as cluster:
+        return dispatch(missing, cluster, progress, job.folder)
+
+
 def state(cell: Cell, folder: Path, fresh: bool) -> str:
     """complete, failed, to attack, to resume, to train or to start over."""
     own = folder / "cells" / cell.name
@@ -149,7 +180,7 @@ def state(cell: Cell, folder: Path, fresh: bool) -> str:
 
 def show_plan(cells: Sequence[Cell], todo: dict[str, str], folder: Path, data: Dataset, devices: int) -> None:
     """The cells, their state, and what training what is missing will cost on this machine and on several like it."""
-    table = Table("cell", "seeds", "epochs", "state", "estimated", "memory")
+    rows = []
     waiting = [replace(cell, seeds=seeds) for cell in cells if (seeds := to_train(cell, todo[cell.name], folder))]
     cost = dict(zip([cell.name for cell in waiting], costs(waiting, data), strict=True))
     seconds = {}
@@ -160,8 +191,9 @@ def show_plan(cells: Sequence[Cell], todo: dict[str, str], folder: Path, data: D
         if own := cost.get(cell.name):
             seconds[cell.name] = own.seconds * (cell.training.epochs - done)
             estimated = [clock(seconds[cell.name]), f"{own.bytes / 2**30:.2f} GiB"]
-        table.add_row(cell.name, str(len(cell.seeds)), str(cell.training.epochs), todo[cell.name], *estimated)
-    Console().print(table)
+        rows.append((cell.name, len(cell.seeds), cell.training.epochs, todo[cell.name], *(estimated or ("", ""))))
+    headers = ("cell", "seeds", "epochs", "state", "estimated", "memory")
+    print(tabulate(rows, headers, tablefmt="simple_outline", disable_numparse=True))
     for cell in cells:
         if todo[cell.name] == "failed":
             print(f"{cell.name} failed: {failure(folder / 'cells' / cell.name)}")
@@ -179,4 +211,6 @@ def largest(cost: Mapping[str, Cost]) -> str:
 
 def to_train(cell: Cell, state: str, folder: Path) -> tuple[int, ...]:
     """The seeds of a cell that are still to be trained."""
-    return cell.seeds if state == "to start over" else tuple(untrained(cell, folder / "cells" / cell.name))
+    own = folder / "cells" / cell.name
+    begun = (own / CONFIGURATION).is_file() and state != "to start over"
+    return tuple(untrained(cell, own)) if begun else cell.seeds

@@ -70,11 +70,11 @@ def settle(job: Job) -> None:
     sys.argv = list(job.typed)
 
 
-def attempt(cell: Cell, job: Job, listener: Listener) -> End:
+def attempt(cell: Cell, job: Job, listener: Listener, load: Callable[[], Dataset]) -> End:
     """A cell in a worker, from nothing or from wherever it stands; whatever goes wrong is said in one line."""
     folder = job.folder / "cells" / cell.name
     try:
-        data = dataset(cell.training.dataset, job.data, job.device)
+        data = load()
         with alone(folder):
             run_cell(cell, data, folder, listener, job.engine, fresh=job.fresh)
     except Held as error:
@@ -100,7 +100,8 @@ def serve(connection: Connection, job: Job) -> None:
             cell = connection.recv()
         except EOFError:
             return
-        end = attempt(cell, job, Teller(connection.send))
+        load = functools.partial(dataset, cell.training.dataset, job.data, job.device)
+        end = attempt(cell, job, Teller(connection.send), load)
         connection.send(end)
         if end.how == "died":
             return

@@ -1,5 +1,6 @@
 """What a model is and how it is trained: frozen, validated, hashed."""
 
+import functools
 import hashlib
 import json
 import tomllib
@@ -135,9 +136,15 @@ def spread(values: tuple[float, ...], count: int) -> list[float]:
     return [*values, *[values[-1]] * count][:count]
 
 
+@functools.cache
+def published_values() -> dict[str, Any]:
+    """The table of Appendix A."""
+    return tomllib.loads(resources.files("zoo").joinpath("appendix_a.toml").read_text())
+
+
 def appendix_a(model: str, labels: int) -> Hyperparameters | None:
     """The published hyper-parameters of a model at a label count; None where the paper gives none."""
-    table = tomllib.loads(resources.files("zoo").joinpath("appendix_a.toml").read_text())
+    table = published_values()
     if model == "supervised":
         return Hyperparameters()
     values = table.get(model, {}).get(str(labels))
