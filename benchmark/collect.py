@@ -116,14 +116,17 @@ def united(folders: Sequence[Path], name: str, columns: Mapping[str, str]) -> pd
 
     Raises BadInput where two files have different values of one thing, or one file has it twice.
     """
-    tables = [read_table(folder / name, columns).assign(file=str(folder / name)) for folder in folders]
-    whole = pd.concat(tables, ignore_index=True)
     keys = [column for column in columns if column not in NOT_KEYS]
+    places = [key for key in keys if key != "epoch"] if name == "records.csv" else keys
+    found = [read_table(folder / name, columns) for folder in folders]
+    if len(found) == 1 and not found[0].duplicated(places).any():  # as nearly always: there are many cells
+        return found[0]
+    tables = [table.assign(file=str(folder / name)) for folder, table in zip(folders, found, strict=True)]
+    whole = pd.concat(tables, ignore_index=True)
     if (within := whole[whole.duplicated([*keys, "file"])]).size:
         row = within.iloc[0]
         raise BadInput(f"{row['file']}: recorded twice: {named(row, keys)}; remove one of the lines")
     rows = whole.drop_duplicates(list(columns))
-    places = [key for key in keys if key != "epoch"] if name == "records.csv" else keys
     if (twice := rows[rows.duplicated(places, keep=False)]).size:
         first = twice.iloc[0]
         same = (twice[places].eq(first[places]) | (twice[places].isna() & first[places].isna())).all(axis=1)

@@ -1,12 +1,13 @@
 """A suite: the TOML file that is the table. It is read into frozen dataclasses and becomes a plan of cells."""
 
 import difflib
+import functools
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -183,14 +184,21 @@ def cell(suite: Suite, source: str, name: str, labels: int, seeds: tuple[int, ..
 
 def resolved(cells: Sequence[Cell]) -> dict[str, Any]:
     """Cells as plain JSON values, by name."""
-    kind = TypeAdapter(Cell)
+    kind = adapter(Cell)
     return {cell.name: kind.dump_python(cell, mode="json") for cell in cells}
+
+
+@functools.cache
+def adapter(kind: Any) -> TypeAdapter[Any]:
+    """Made once a kind: it costs more than what it validates."""
+    return TypeAdapter(kind)
 
 
 def validated(kind: type[T], values: Mapping[str, Any], source: str) -> T:
     """`values` as a configuration; the first error as one line, an unknown key with the nearest known one."""
     try:
-        return TypeAdapter(kind).validate_python(values)
+        validated: T = adapter(cast(Any, kind)).validate_python(values)
+        return validated
     except ValidationError as error:
         first = min(error.errors(), key=lambda each: each["type"] != "unexpected_keyword_argument")
         where = ".".join(str(part) for part in first["loc"])
