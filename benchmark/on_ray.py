@@ -121,7 +121,7 @@ class Cluster:
 
     def __enter__(self) -> Self:
         """Join the cluster, or start one here."""
-        ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(address=self.address or "local", log_to_driver=False, logging_level=logging.ERROR)
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self.mailbox: Any = ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
         self.data_there = ray.put(self.data)
