@@ -1,19 +1,13 @@
 """The command line: python -m benchmark run | report | attack | speed | list."""
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import click
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from attacks import MEANINGS, NORMS
 from benchmark.attack import AUDITED, attack
-from benchmark.attacking import transfer, unattacked, unaudited
-from benchmark.cell import run_cell, untrained
-from benchmark.estimate import seconds_of_epochs
 from benchmark.options import (
     data_for,
     data_option,
@@ -24,17 +18,15 @@ from benchmark.options import (
     numbers,
     out_option,
     precision_option,
-    suite_option,
 )
-from benchmark.progress import Progress, clock
-from benchmark.publish import check_report, collected, published_files, report_files, write_report
+from benchmark.publish import check_report, collected, published_files, renew_report, report_files, write_report
+from benchmark.run import run
 from benchmark.speed import hours, measure
-from benchmark.store import command, environment, write_json
-from benchmark.suite import BUILT_IN, Cell, load_suite, plan, resolved
+from benchmark.store import command, environment
+from benchmark.suite import BUILT_IN, load_suite, plan
 from reports import render_speed
-from zoo.checkpoints import read_tensors
 from zoo.config import MODELS
-from zoo.data import DATASETS, Dataset
+from zoo.data import DATASETS
 from zoo.errors import BadInput
 from zoo.fused import Precision
 from zoo.training import Engine, has_compiler
@@ -45,54 +37,7 @@ def cli() -> None:
     """Train classifiers from few labels, attack them, and report what was measured."""
 
 
-@cli.command()
-@suite_option
-@out_option
-@data_option
-@device_option
-@click.option("--models", type=names, default="", help="Only these, e.g. ladder,lvan-lw.")
-@click.option("--labels", type=numbers, default="", help="Only these label counts, e.g. 50,100.")
-@click.option("--seeds", type=numbers, default="", help="These seeds instead of the suite's, e.g. 0,1.")
-@precision_option
-@engine_option
-@click.option("--dry-run", is_flag=True, help="Show the cells, their state and the estimated time; train nothing.")
-def run(
-    name: str,
-    out: Path | None,
-    data: Path | None,
-    device: str,
-    models: tuple[str, ...],
-    labels: tuple[int, ...],
-    seeds: tuple[int, ...],
-    precision: Precision | None,
-    engine: Engine | None,
-    dry_run: bool,
-) -> None:
-    """Finish whatever is missing of a suite: train, attack, report. Interrupted, the same command goes on."""
-    suite = load_suite(name)
-    cells = plan(suite, name, models=models, labels=labels, seeds=seeds, precision=precision)
-    if engine == "reference" and (short := [c for c in cells if c.training.precision != "float32"]):
-        raise BadInput(
-            f"--engine-mode reference is float32, but {short[0].name} has precision {short[0].training.precision}"
-        )
-    folder = out or default_folder(name)
-    todo = [state(cell, folder) for cell in cells]
-    if dry_run:
-        show_plan(cells, todo, folder, data_for(cells, data, device))
-        return
-    if all(each == "complete" for each in todo):
-        print(f"{folder}: all {len(cells)} cells are complete, nothing to do")
-    else:
-        loaded = data_for(cells, data, device)
-        about = {"suite": name, "command": command(), "environment": environment(loaded.images.device)}
-        about |= {"cells": resolved(plan(suite, name)), "checksums": loaded.checksums}
-        write_json(folder / "suite.json", about)
-        with Progress(cells, todo) as progress:
-            for cell in [cell for cell, each in zip(cells, todo, strict=True) if each != "complete"]:
-                run_cell(cell, loaded, folder / "cells" / cell.name, progress, engine)
-            transfer([cell for cell in cells if cell.attack.audit], loaded, folder, progress)
-    write_report(report_files(collected(name, [folder]), folder), [folder / "report"])
-    print(f"report: {folder / 'report' / 'report.md'}")
+cli.add_command(run)
 
 
 @cli.command()
@@ -105,10 +50,13 @@ def report(name: str | None, out: Path | None, merge: tuple[Path, ...], publishe
     """Write the report of a run, complete or not, from its records."""
     if published == (name is not None) or (published and (out or merge)):
         raise BadInput("report: expected --suite NAME (with --out, --merge), or --published")
+    folder = out or default_folder(str(name))
+    if not published and not check:
+        renew_report(str(name), folder, merge)
+        return
     if published:
         folders, files = published_files()
     else:
-        folder = out or default_folder(str(name))
         folders, files = [folder / "report"], report_files(collected(str(name), [folder, *merge]), folder)
     if check:
         sys.exit(0 if check_report(files, folders) else 1)
@@ -180,32 +128,6 @@ def list_() -> None:
     ):
         for name in known:
             print(f"{kind:<8} {name}")
-
-
-def state(cell: Cell, folder: Path) -> str:
-    """complete, to attack, to resume or to train."""
-    own = folder / "cells" / cell.name
-    if untrained(cell, own):
-        return "to resume" if (own / "state.safetensors").is_file() else "to train"
-    return "to attack" if unattacked(cell, own) or unaudited(cell, own) else "complete"
-
-
-def show_plan(cells: list[Cell], todo: list[str], folder: Path, data: Dataset) -> None:
-    """The cells, their state, and the time that training what is missing will take on this machine."""
-    table, total = Table("cell", "seeds", "epochs", "state", "estimated"), 0.0
-    missing = [replace(cell, seeds=tuple(untrained(cell, folder / "cells" / cell.name))) for cell in cells]
-    waiting = [cell for cell in missing if cell.seeds]
-    pace = dict(zip([cell.name for cell in waiting], seconds_of_epochs(waiting, data), strict=True))
-    for cell, each in zip(cells, todo, strict=True):
-        path = folder / "cells" / cell.name / "state.safetensors"
-        done = read_tensors(path)[1].get("epoch", 0) if each == "to resume" else 0
-        seconds = pace.get(cell.name, 0.0) * (cell.training.epochs - done)
-        total += seconds
-        table.add_row(
-            cell.name, str(len(cell.seeds)), str(cell.training.epochs), each, clock(seconds) if seconds else ""
-        )
-    Console().print(table)
-    print(f"training: {clock(total)} estimated from single steps on {environment(data.images.device)['device']}")
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 from attacks import MEANINGS, NORMS, Budget
 from benchmark.attacking import attack_cell, checkpoint, transfer
 from benchmark.cell import as_trained, check_same
+from benchmark.locks import alone
 from benchmark.options import (
     CommaList,
     data_for,
@@ -21,7 +22,7 @@ from benchmark.options import (
 )
 from benchmark.own_model import attack_own_model
 from benchmark.progress import Progress
-from benchmark.publish import collected, report_files, write_report
+from benchmark.publish import renew_report, write_report
 from benchmark.store import command, environment
 from benchmark.suite import AttackConfig, Cell, load_suite, plan, validated
 from reports import OF_ATTACKS, render
@@ -71,15 +72,14 @@ def attack(
         records = attack_own_model(factory, loaded, config, folder)
         about = {"suite": factory, "command": command(), **environment(loaded.images.device)}
         found = render(records, pd.DataFrame(), pd.DataFrame(), about, OF_ATTACKS)
-        files = {folder / "report" / name: content for name, content in found.items()}
+        write_report({folder / "report" / name: content for name, content in found.items()}, [folder / "report"])
+        print(f"report: {folder / 'report' / 'report.md'}")
     else:
         suite, folder = load_suite(str(name)), out or default_folder(str(name))
         suite = replace(suite, attack=changed(suite.attack, norms, eps, images))
         cells = trained_cells(plan(suite, str(name), models=models, labels=labels, seeds=seeds), folder)
         attack_run(cells, data_for(cells, Path(data) if data else None, device), folder)
-        files = report_files(collected(str(name), [folder]), folder)
-    write_report(files, [folder / "report"])
-    print(f"report: {folder / 'report' / 'report.md'}")
+        renew_report(str(name), folder)
 
 
 def changed(attack: AttackConfig, norms: tuple[str, ...], eps: tuple[float, ...], images: int | None) -> AttackConfig:
@@ -111,5 +111,6 @@ def attack_run(cells: list[Cell], data: Dataset, folder: Path) -> None:
     """Make what the records of trained cells lack: attacks and audits cell by cell, then transfer between them."""
     with Progress(cells, ["to attack"] * len(cells)) as progress:
         for cell in cells:
-            attack_cell(cell, data, folder / "cells" / cell.name, progress)
+            with alone(folder / "cells" / cell.name, wait=True):
+                attack_cell(cell, data, folder / "cells" / cell.name, progress)
         transfer(cells, data, folder, progress)

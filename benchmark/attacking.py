@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks import BALLS, Budget, audit, fgm, measure_fgm_together
+from benchmark.locks import alone
 from benchmark.store import RECORDS, made_by, merge, note, read_table, write_table
 from benchmark.suite import AttackConfig, Cell
 from zoo.checkpoints import Together, load_checkpoint
@@ -84,12 +85,10 @@ def attack_cell(cell: Cell, data: Dataset, folder: Path, listener: Listener) -> 
         started = time.monotonic()
         models = [load_checkpoint(checkpoint(folder, seed), data.images.device) for seed in seeds]
         rows = fast_gradient_rows(Together(models), len(models), cell.attack, data)
+        finish("attack", seeds, started, data, folder)  # before the records: none of them is without its origin
         store(cell, folder, dict(zip(seeds, rows, strict=True)))
-        finish("attack", seeds, started, data, folder)
     for seed in unaudited(cell, folder):
-        started = time.monotonic()
         store_audit(cell, seed, folder, data, partial(announce, listener, cell, seed))
-        finish("audit", [seed], started, data, folder)
 
 
 def announce(listener: Listener, cell: Cell, seed: int, stage: str) -> None:
@@ -118,11 +117,12 @@ def fast_gradient_rows(model: nn.Module, count: int, attack: AttackConfig, data:
 
 def store_audit(cell: Cell, seed: int, folder: Path, data: Dataset, tell: Callable[[str], None]) -> None:
     """Audit one checkpoint, in the place of any earlier audit of it; of a diverged one the records say so."""
-    budget = cell.attack.audit or Budget()
+    budget, started = cell.attack.audit or Budget(), time.monotonic()
     if diverged(folder, seed):
         rows: list[Any] = [("attacked_error", *setting, math.nan, 0) for setting in audited(budget)]
     else:
         rows = audit_rows(load_checkpoint(checkpoint(folder, seed), data.images.device), data, budget, tell)
+    finish("audit", [seed], started, data, folder)
     store(cell, folder, {seed: rows}, instead_of=lambda attack: attack != "" and not attack.startswith("fgm"))
 
 
@@ -139,7 +139,8 @@ def transfer(cells: Sequence[Cell], data: Dataset, run: Path, listener: Listener
     for cell in cells:
         if untransferred(cells, cell, run):
             listener.change(cell, "transfer")
-            store_transfer(cells, cell, run, data)
+            with alone(run / "cells" / cell.name, wait=True):
+                store_transfer(cells, cell, run, data)
         listener.change(cell, "complete")
 
 

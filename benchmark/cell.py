@@ -20,12 +20,16 @@ from benchmark.store import (
     write_table,
 )
 from benchmark.suite import Cell
-from zoo.checkpoints import read_tensors, save_seed
+from zoo.checkpoints import save_seed
 from zoo.config import difference, fingerprint, plain
 from zoo.data import Dataset, subset_hash
 from zoo.errors import BadInput
 from zoo.fused import Precision
+from zoo.state import interrupted
 from zoo.training import Engine, Training, fitting_engine, train
+
+CONFIGURATION, FAILED = "config.json", "failed.json"
+OWN = ("records.csv", "history.csv", "state.safetensors", "provenance.json", FAILED)
 
 
 class Listener(Protocol):
@@ -49,21 +53,37 @@ def untrained(cell: Cell, folder: Path) -> list[int]:
 
 def check_same(cell: Cell, folder: Path) -> None:
     """Refuse a folder that holds a cell of another configuration, naming the first field that differs."""
-    path = folder / "config.json"
+    if changed := changed_since(cell, folder):
+        raise BadInput(
+            f"{folder / CONFIGURATION}: {changed} in the suite: choose another --out, or start over: --fresh"
+        )
+
+
+def changed_since(cell: Cell, folder: Path) -> str | None:
+    """The first field in which a cell is no more what its folder holds: "training.epochs was 10 and is 40"."""
+    path = folder / CONFIGURATION
     if (old := read_json(path)) is None:
-        return
+        return None
     for part, config in (("model", cell.model), ("training", cell.training)):
         try:
             changed = difference(old[part], config)
         except (KeyError, TypeError, ValueError) as error:
             raise BadInput(f"{path} is no cell's configuration: restore it, or delete the cell") from error
         if changed:
-            raise BadInput(f"{path}: {part}.{changed} in the suite: choose another --out")
+            return f"{part}.{changed}"
+    return None
+
+
+def start_over(folder: Path) -> None:
+    """Delete what is there of a cell; first what says that seeds are done, last what says which cell it is."""
+    for path in (folder / OWN[0], *folder.glob("seed-*.safetensors"), *(folder / name for name in OWN[1:])):
+        path.unlink(missing_ok=True)
+    (folder / CONFIGURATION).unlink()
 
 
 def as_trained(cell: Cell, folder: Path) -> Cell:
     """The cell in the precision that its folder was trained in, for a report: there `--precision` is not given."""
-    stored = (read_json(folder / "config.json") or {}).get("training")
+    stored = (read_json(folder / CONFIGURATION) or {}).get("training")
     precision: Any = stored.get("precision", "float32") if isinstance(stored, dict) else None
     if precision not in get_args(Precision):  # no cell yet, or one that `check_same` refuses
         return cell
@@ -76,16 +96,21 @@ def configuration(cell: Cell) -> dict[str, Any]:
     return {"model": plain(cell.model), "training": plain(cell.training), "fingerprint": hashed}
 
 
-def run_cell(cell: Cell, data: Dataset, folder: Path, listener: Listener, engine: Engine | None = None) -> None:
+def run_cell(
+    cell: Cell, data: Dataset, folder: Path, listener: Listener, engine: Engine | None = None, *, fresh: bool = False
+) -> None:
     """Finish whatever is missing of a cell. Interrupted anywhere, a second call goes on and nothing is lost.
 
-    `engine`: None for the one that fits the cell.
+    `engine`: None for the one that fits the cell. `fresh`: start over where the folder has another configuration,
+    which is refused otherwise. Only one process may be in a folder: `locks.alone`.
     """
+    if fresh and changed_since(cell, folder):
+        start_over(folder)
     origin = made_by(data)
     state = folder / "state.safetensors"
     for seeds in groups(untrained(cell, folder), state):
         listener.change(cell, "training")
-        write_json(folder / "config.json", configuration(cell))
+        write_json(folder / CONFIGURATION, configuration(cell))
         training = train(
             cell.model,
             cell.training,
@@ -100,17 +125,18 @@ def run_cell(cell: Cell, data: Dataset, folder: Path, listener: Listener, engine
         state.unlink(missing_ok=True)
     state.unlink(missing_ok=True)  # what a crash after the last record left
     attack_cell(cell, data, folder, listener)
+    (folder / FAILED).unlink(missing_ok=True)
     listener.change(cell, "complete")
 
 
 def groups(missing: list[int], state: Path) -> list[list[int]]:
     """Seeds that train together: those of an interrupted training first, then the rest."""
-    interrupted = read_tensors(state)[1].get("seeds", []) if missing and state.is_file() else []
-    if not set(interrupted) <= set(missing):
-        seeds = ",".join(map(str, interrupted))
+    begun = interrupted(state)["seeds"] if missing and state.is_file() else []
+    if not set(begun) <= set(missing):
+        seeds = ",".join(map(str, begun))
         raise BadInput(f"{state} is an interrupted training of seeds {seeds}: finish it with --seeds, or delete it")
-    rest = [seed for seed in missing if seed not in interrupted]
-    return [group for group in (interrupted, rest) if group]
+    rest = [seed for seed in missing if seed not in begun]
+    return [group for group in (begun, rest) if group]
 
 
 def latest_errors(training: Training) -> list[float]:

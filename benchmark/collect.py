@@ -3,15 +3,17 @@
 import hashlib
 import json
 import math
-import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
 from benchmark.cell import as_trained, check_same
+from benchmark.dispatch import failure
 from benchmark.store import HISTORY, RECORDS, read_json, read_table
 from benchmark.suite import Cell, Suite, resolved
 from zoo.config import ModelConfig
@@ -26,6 +28,34 @@ THREAT_MODEL = {
 }
 TRAINING_IMAGES = dict.fromkeys(CHECKSUMS, 60_000)
 NOT_KEYS = ("value", "n", "subset")
+
+
+class Environment(TypedDict):
+    """Of a sitting: see `store.environment`."""
+
+    commit: str
+    clean_tree: bool
+    python: str
+    versions: dict[str, str]
+    device: str
+    threads: int
+
+
+class Sitting(TypedDict):
+    """One process's part in a stage: see `store.made_by`."""
+
+    command: str
+    environment: Environment
+    checksums: dict[str, str]
+
+
+class Stage(TypedDict):
+    """Of a cell's provenance: see `store.note`."""
+
+    stage: str
+    seeds: list[int]
+    hours: float
+    sittings: list[Sitting]
 
 
 @dataclass(frozen=True)
@@ -47,6 +77,7 @@ def collect(suite: Suite, name: str, cells: Sequence[Cell], runs: Sequence[Path]
     frames: dict[str, list[pd.DataFrame]] = {"records": [], "history": []}
     planned: list[tuple[str, str, int, int, float]] = []
     origin: dict[str, list[dict[str, Any]]] = {}
+    failed: dict[str, str] = {}
     cells = [in_runs(cell, runs) for cell in cells]
     for cell in cells:
         where = (cell.training.dataset, cell.model.name, cell.training.labels)
@@ -58,9 +89,12 @@ def collect(suite: Suite, name: str, cells: Sequence[Cell], runs: Sequence[Path]
         for folder, run in zip(folders, distinguished(runs), strict=True):
             if noted := stages_of(folder / "provenance.json", run):
                 origin.setdefault(cell.name, []).extend(noted)
+            if reason := failure(folder):
+                failed[cell.name] = reason
     records, history = (pd.concat(parts) if parts else pd.DataFrame() for parts in frames.values())
     plan = pd.DataFrame(planned, columns=["dataset", "model", "labels", "seed", "updates"])
-    return Collected(records, history, plan, provenance(suite, name, cells, origin))
+    about = provenance(suite, name, cells, origin) | ({"failed": failed} if failed else {})
+    return Collected(records, history, plan, about)
 
 
 def in_runs(cell: Cell, runs: Sequence[Path]) -> Cell:
@@ -82,14 +116,17 @@ def united(folders: Sequence[Path], name: str, columns: Mapping[str, str]) -> pd
 
     Raises BadInput where two files have different values of one thing, or one file has it twice.
     """
-    tables = [read_table(folder / name, columns).assign(file=str(folder / name)) for folder in folders]
-    whole = pd.concat(tables, ignore_index=True)
     keys = [column for column in columns if column not in NOT_KEYS]
+    places = [key for key in keys if key != "epoch"] if name == "records.csv" else keys
+    found = [read_table(folder / name, columns) for folder in folders]
+    if len(found) == 1 and not found[0].duplicated(places).any():  # as nearly always: there are many cells
+        return found[0]
+    tables = [table.assign(file=str(folder / name)) for folder, table in zip(folders, found, strict=True)]
+    whole = pd.concat(tables, ignore_index=True)
     if (within := whole[whole.duplicated([*keys, "file"])]).size:
         row = within.iloc[0]
         raise BadInput(f"{row['file']}: recorded twice: {named(row, keys)}; remove one of the lines")
     rows = whole.drop_duplicates(list(columns))
-    places = [key for key in keys if key != "epoch"] if name == "records.csv" else keys
     if (twice := rows[rows.duplicated(places, keep=False)]).size:
         first = twice.iloc[0]
         same = (twice[places].eq(first[places]) | (twice[places].isna() & first[places].isna())).all(axis=1)
@@ -112,11 +149,7 @@ def stages_of(path: Path, run: str) -> list[dict[str, Any]]:
         return []
     try:
         stages = [stage | {"run": run} for stage in noted["stages"]]
-        for stage in stages:
-            done(stage)
-            for sitting in stage["sittings"]:
-                dict(sitting["checksums"])
-                operator.itemgetter("python", "threads", "versions")(sitting["environment"])
+        TypeAdapter(list[Stage]).validate_python(stages)
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{path} is no cell's provenance ({error!r}): restore it, or delete the cell") from error
     return stages

@@ -1,33 +1,61 @@
-"""How long cells will take: real steps of each kind of cell, timed on this machine."""
+"""How long cells will take and what memory they need: real steps of each kind of cell, measured on this machine."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+import heapq
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from benchmark.speed import begin, seconds_a_step
+from benchmark.speed import begin, kept_for_backward, seconds_a_step
 from benchmark.suite import Cell
 from zoo.data import Dataset
 from zoo.training import Training
 
+COPIES = 4  # of every parameter: itself, its gradient, Adam's two moments
 
-def seconds_of_epochs(cells: Sequence[Cell], data: Dataset) -> list[float]:
-    """Estimated seconds that one epoch of each cell takes; cells of equal work are timed once.
 
-    On a CPU one seed is timed and counted once a seed: there the time is proportional. Evaluation is left out.
+@dataclass(frozen=True)
+class Cost:
+    """Of training a cell."""
+
+    seconds: float  # an epoch, evaluation left out
+    bytes: int  # tensors at once: data, parameters, noise, what the backward pass needs; not the process around them
+
+
+def costs(cells: Sequence[Cell], data: Dataset) -> list[Cost]:
+    """What each cell costs; cells of equal work are measured once.
+
+    On a CPU one seed is measured and counted once a seed: there time and memory are proportional.
     """
-    known: dict[object, float] = {}
-    estimates = []
+    known: dict[object, Cost] = {}
+    found = []
     for cell in cells:
         seeds = cell.seeds if data.images.is_cuda else cell.seeds[:1]
         work = (cell.model.name, cell.training.labelled_batch, cell.training.unlabelled_batch, len(seeds))
         if work not in known:
-            known[work] = timed(begin(replace(cell, seeds=seeds), data))
+            known[work] = measured(begin(replace(cell, seeds=seeds), data))
         steps = len(data.images) // cell.training.unlabelled_batch
-        estimates.append(known[work] * steps * len(cell.seeds) / len(seeds))
-    return estimates
+        times = len(cell.seeds) // len(seeds)
+        step = known[work]
+        found.append(Cost(step.seconds * steps * times, step.bytes * times + size(data)))
+    return found
 
 
-def timed(training: Training) -> float:
-    """Seconds a step, after a first one that is not counted."""
+def measured(training: Training) -> Cost:
+    """Of one step, after a first one that is not timed; without the data."""
+    own = COPIES * sum(parameter.nbytes for parameter in training.model.parameters()) + training.flat_noise.nbytes
+    memory = own + kept_for_backward(training)
     training.steps = 1
     training.run_epoch()
-    return seconds_a_step(training)
+    return Cost(seconds_a_step(training), memory)
+
+
+def size(data: Dataset) -> int:
+    """Bytes of a data set."""
+    return sum(tensor.nbytes for tensor in (data.images, data.labels, data.test_images, data.test_labels))
+
+
+def makespan(seconds: Iterable[float], devices: int) -> float:
+    """When the last of so many devices is done, each taking the longest cell that is left."""
+    busy = [0.0] * devices
+    for each in sorted(seconds, reverse=True):
+        heapq.heapreplace(busy, busy[0] + each)
+    return max(busy)

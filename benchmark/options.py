@@ -60,6 +60,20 @@ class CommaList(click.ParamType[tuple[Any, ...]]):
             self.fail(f"expected {self.name} separated by commas, got {value!r}", param, ctx)
 
 
+class Shard(click.ParamType[tuple[int, int]]):
+    """`i/n`, with i from 1 to n."""
+
+    name = "i/n"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Raises click.BadParameter for anything else."""
+        part, slash, parts = str(value).partition("/")
+        if not (slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+            self.fail(f"expected i/n with i from 1 to n, e.g. 3/16, got {value!r}", param, ctx)
+        return int(part), int(parts)
+
+
+SHARD = Shard()
 names, numbers = CommaList(str, "names"), CommaList(int, "whole numbers")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmark.collect import Collected, collect
+from benchmark.locks import alone, remove_parts
 from benchmark.suite import load_suite, plan
 from reports import NAMES, differences, fragments, render
 from zoo.checkpoints import write_whole
@@ -20,11 +21,15 @@ EMBEDDED = re.compile(f"(?P<open>{OPEN}).*?(?P<close>{CLOSE})", re.S | re.M)
 def collected(name: str, runs: Sequence[Path]) -> Collected:
     """The records of a suite's run, or of several."""
     suite = load_suite(name)
-    cells = plan(suite, name)
+    there_are(runs)
+    return collect(suite, name, plan(suite, name), runs)
+
+
+def there_are(runs: Sequence[Path]) -> None:
+    """Raises BadInput for a run whose folder is missing."""
     for run in runs:
         if not run.is_dir():
             raise BadInput(f"{run} is missing: run the suite first, or name its folder with --out")
-    return collect(suite, name, cells, runs)
 
 
 def report_files(data: Collected, run: Path) -> dict[Path, bytes]:
@@ -78,6 +83,16 @@ def write_report(files: Mapping[Path, bytes], folders: Sequence[Path]) -> None:
         write_whole(path, content)
     for path in there(folders) - files.keys():
         path.unlink()
+
+
+def renew_report(name: str, folder: Path, merged: Sequence[Path] = ()) -> None:
+    """Write a run's report from what its records are now; of two runs on one folder the later one's is the last."""
+    load_suite(name)  # a name that is wrong is said before a folder that is missing
+    there_are([folder])
+    with alone(folder, wait=True, linked=True):
+        remove_parts(folder / "report")
+        write_report(report_files(collected(name, [folder, *merged]), folder), [folder / "report"])
+    print(f"report: {folder / 'report' / 'report.md'}")
 
 
 def check_report(files: Mapping[Path, bytes], folders: Sequence[Path]) -> bool:

@@ -114,19 +114,24 @@ def work(training: Training) -> tuple[int, int]:
     Bytes: Adam reads four numbers a parameter and writes three; noise is written and read; whatever the backward pass
     needs of the forward pass is written and read.
     """
+    with FlopCounterMode(display=False) as counter:
+        activations = kept_for_backward(training)
+    adam = 7 * sum(parameter.nbytes for parameter in training.model.parameters())
+    return counter.get_total_flops(), adam + 2 * training.flat_noise.nbytes + 2 * activations
+
+
+def kept_for_backward(training: Training) -> int:
+    """Bytes that one step keeps of its forward pass for the backward pass, parameters and noise not among them."""
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    with FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda tensor: tensor):
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
         training.compute()
-    parameters = list(training.model.parameters())
-    own = {tensor.untyped_storage().data_ptr() for tensor in (*parameters, training.flat_noise)}
-    activations = sum(size for pointer, size in kept.items() if pointer not in own)
-    adam = 7 * sum(parameter.nbytes for parameter in parameters)
-    return counter.get_total_flops(), adam + 2 * training.flat_noise.nbytes + 2 * activations
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*training.model.parameters(), training.flat_noise)}
+    return sum(size for pointer, size in kept.items() if pointer not in own)
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -11,12 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
 from zoo.checkpoints import write_whole
 from zoo.data import Dataset
 from zoo.errors import BadInput
+from zoo.reading import read_text
 
 RECORDS = {
     "seed": "int64",
@@ -30,6 +32,7 @@ RECORDS = {
     "subset": "str",
 }
 HISTORY = {"seed": "int64", "epoch": "int64", "measure": "str", "value": "float64"}
+MOST_BYTES = 2**28  # of a table or a JSON file
 ROOMS = ("benchmark", "zoo", "attacks", "reports")
 PACKAGES = ("torch", "numpy", "cleverhans", "foolbox", "pandas", "matplotlib", "scikit-learn", "safetensors")
 
@@ -39,19 +42,20 @@ def read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     if not path.is_file():
         return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
     try:
-        content = path.read_text()
+        content = read_text(path, MOST_BYTES)
         if not content.endswith("\n"):
             raise ValueError("the last line is cut off")
-        frame = pd.read_csv(
-            io.StringIO(content),
-            keep_default_na=False,
-            na_values={"eps": [""], "value": ["nan"]},
-            dtype=dict(columns),
-        )
+        with np.errstate(invalid="raise"):  # of a number that is no integer of its size
+            frame = pd.read_csv(
+                io.StringIO(content),
+                keep_default_na=False,
+                na_values={"eps": [""], "value": ["nan"]},
+                dtype=dict(columns),
+            )
         if list(frame.columns) != list(columns):
             raise ValueError(f"expected columns {', '.join(columns)}, got {', '.join(frame.columns)}")
         return frame
-    except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
+    except (ValueError, ArithmeticError, pd.errors.ParserError) as error:
         raise BadInput(
             f"{path} is not readable ({str(error).splitlines()[0]}): restore it, or delete the cell"
         ) from error
@@ -84,10 +88,10 @@ def read_json(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        value: dict[str, Any] = json.loads(path.read_text())
+        value: dict[str, Any] = json.loads(read_text(path, MOST_BYTES))
         if not isinstance(value, dict):
             raise ValueError("expected an object")
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise BadInput(f"{path} is not readable ({error}): restore it, or delete the cell") from error
     return value
 

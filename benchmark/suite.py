@@ -1,12 +1,13 @@
 """A suite: the TOML file that is the table. It is read into frozen dataclasses and becomes a plan of cells."""
 
 import difflib
+import functools
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -15,6 +16,7 @@ from attacks import NORMS, Budget, meaning
 from zoo.config import MODELS, STRICT, Hyperparameters, ModelConfig, TrainingConfig, appendix_a
 from zoo.data import CLASSES, DATASETS, PIXELS
 from zoo.errors import BadInput, unknown
+from zoo.reading import read_text
 
 T = TypeVar("T")
 
@@ -26,9 +28,12 @@ def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+MOST_BYTES = 2**20  # of a suite's file
+Names = Annotated[tuple[str, ...], Field(max_length=100)]
 Radius = Annotated[float, Field(ge=0)]
+Radii = Annotated[tuple[Radius, ...], Field(max_length=1000)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy's generators take
-Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(distinct)]
+Seeds = Annotated[tuple[Seed, ...], Field(min_length=1, max_length=1000), AfterValidator(distinct)]
 NOT_OF_MODEL = {"name", "widths", "hyperparameters"}
 NOT_OF_TRAINING = {"dataset", "labels", "labelled_batch"}
 BUILT_IN = ("smoke", "quick", "standard", "full", "released", "smoothness")
@@ -47,10 +52,10 @@ class LabelPlan:
 class AttackConfig:
     """The attacks that every checkpoint undergoes, on all test images but for the audit's."""
 
-    norms: tuple[str, ...] = Field(min_length=1)
-    eps: tuple[Radius, ...] = Field(min_length=1)
-    meanings: tuple[str, ...] = ("fgm",)  # of the fast gradient method, each at these norms and eps: attacks.meaning
-    curve: dict[str, tuple[Radius, ...]] = Field(default_factory=dict)  # further eps of "fgm", by norm
+    norms: tuple[str, ...] = Field(min_length=1, max_length=100)
+    eps: Radii = Field(min_length=1)
+    meanings: Names = ("fgm",)  # of the fast gradient method, each at these norms and eps: attacks.meaning
+    curve: dict[str, Radii] = Field(default_factory=dict)  # further eps of "fgm", by norm
     audit: Budget | None = None  # none: `run` makes none, the command `attack` one of the default budget
 
 
@@ -63,8 +68,8 @@ class Suite:
     widths: tuple[int, ...]  # of the layers above the input
     training: dict[str, Any]
     attack: AttackConfig
-    models: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(distinct)]
-    labels: dict[int, LabelPlan] = Field(min_length=1)
+    models: Annotated[tuple[str, ...], Field(min_length=1, max_length=100), AfterValidator(distinct)]
+    labels: dict[int, LabelPlan] = Field(min_length=1, max_length=10_000)
     model: dict[str, Any] = Field(default_factory=dict)
     hyperparameters: dict[str, Hyperparameters] = Field(default_factory=dict)  # by model, else Appendix A
 
@@ -91,14 +96,16 @@ def load_suite(name: str) -> Suite:
     elif name.endswith(".toml"):
         source = name
         try:
-            text = Path(name).read_text()
+            text = read_text(Path(name), MOST_BYTES)
         except (OSError, UnicodeDecodeError) as error:
             raise BadInput(f"{name} cannot be read ({error}): expected a suite's TOML file") from error
     else:
         raise unknown("suite", name, [*BUILT_IN, "<file>.toml"])
     try:
         return validated(Suite, tomllib.loads(text), source)
-    except tomllib.TOMLDecodeError as error:
+    except BadInput:
+        raise
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"{source} is not TOML: {error}") from error
 
 
@@ -177,14 +184,21 @@ def cell(suite: Suite, source: str, name: str, labels: int, seeds: tuple[int, ..
 
 def resolved(cells: Sequence[Cell]) -> dict[str, Any]:
     """Cells as plain JSON values, by name."""
-    kind = TypeAdapter(Cell)
+    kind = adapter(Cell)
     return {cell.name: kind.dump_python(cell, mode="json") for cell in cells}
+
+
+@functools.cache
+def adapter(kind: Any) -> TypeAdapter[Any]:
+    """Made once a kind: it costs more than what it validates."""
+    return TypeAdapter(kind)
 
 
 def validated(kind: type[T], values: Mapping[str, Any], source: str) -> T:
     """`values` as a configuration; the first error as one line, an unknown key with the nearest known one."""
     try:
-        return TypeAdapter(kind).validate_python(values)
+        validated: T = adapter(cast(Any, kind)).validate_python(values)
+        return validated
     except ValidationError as error:
         first = min(error.errors(), key=lambda each: each["type"] != "unexpected_keyword_argument")
         where = ".".join(str(part) for part in first["loc"])

@@ -147,6 +147,8 @@ def summary(run: Run) -> Section:
     blocks: list[Block] = [str(description)] if description else []
     blocks += [tuple(facts), READING]
     blocks += ["Missing or incomplete:", tuple(short)] if short else []
+    if isinstance(failed := run.provenance.get("failed"), Mapping):
+        blocks += ["Failed, and tried again by the next run:", tuple(f"{cell}: {why}" for cell, why in failed.items())]
     return Section("summary", "What this run is", tuple(blocks))
 
 

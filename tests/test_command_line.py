@@ -1,13 +1,17 @@
 """The command line from end to end on tiny suites: files, resumption, numbers, reports, one line for every error."""
 
 import functools
+import itertools
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +19,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors import safe_open
-from test_suite import write_suite
+from test_suite import cells_of, write_suite
 
 import benchmark.cell
 import reports.report
@@ -24,6 +28,7 @@ from attacks import MEANINGS, NORMS
 from benchmark import store
 from benchmark.__main__ import main
 from benchmark.attack import AUDITED
+from benchmark.estimate import Cost, costs, makespan
 from benchmark.suite import BUILT_IN
 from zoo.checkpoints import write_tensors
 from zoo.config import MODELS
@@ -280,6 +285,7 @@ def test_a_diverged_seed_is_said_to_be_so_and_enters_no_mean(tmp_path, call):
 
 INTERRUPTIBLE = """
 import functools
+import itertools
 import benchmark.cell
 from benchmark.__main__ import main
 from benchmark.attack import AUDITED
@@ -380,6 +386,45 @@ def test_a_dry_run_counts_what_is_to_be_resumed(tmp_path, call):
     _, out, _ = call("run", "--suite", write_suite(tmp_path, *changes), "--out", tmp_path / "run", "--dry-run")
     assert "to resume" in "\n".join(out)
     assert not out[-1].startswith("training: 0:00:00 ")
+
+
+@pytest.mark.parametrize("parts", [1, 2, 5, 14])
+def test_shards_are_disjoint_and_complete(tmp_path, call, parts):
+    shown = []
+    for part in range(1, parts + 1):
+        code, out, _ = call("run", "--suite", "smoke", "--out", tmp_path, "--shard", f"{part}/{parts}", "--dry-run")
+        assert code == 0
+        shown.append([line.split()[1] for line in out if re.search(r"-(50|100) ", line)])
+    assert max(map(len, shown)) - min(map(len, shown)) <= 1
+    assert sorted(itertools.chain(*shown)) == sorted(f"{model}-{labels}" for model in MODELS for labels in (50, 100))
+
+
+def test_a_dry_run_on_several_devices(tmp_path, call, monkeypatch):
+    monkeypatch.setattr("benchmark.run.costs", lambda cells, data: [Cost(300.0, 3 * 2**30), Cost(900.0, 2**29)])
+    suite = write_suite(tmp_path)
+    _, out, _ = call("run", "--suite", suite, "--out", tmp_path / "run", "--dry-run", "--devices", "2")
+    assert out[-2] == "on 2 devices like this one, a cell on each: 0:30:00"
+    assert out[-1].startswith("training: 0:40:00 estimated from single steps on ")
+    assert out[-1].endswith("tensors up to 3.00 GiB a cell")
+    assert [line.split()[-2] for line in out if "-50 " in line] == ["GiB", "GiB"]
+
+
+def test_the_longest_cells_are_given_out_first():
+    assert makespan([1, 1, 1, 3], 2) == 3
+    assert makespan([4, 3, 3, 2, 2], 2) == 8
+    assert makespan([], 3) == 0
+
+
+def test_memory_is_what_the_tensors_take():
+    cell = next(cell for cell in cells_of("quick", labels=(100,), seeds=(0, 1)) if cell.model.name == "supervised")
+    weights = sum(a * b for a, b in pairwise(cell.model.widths)) + sum(cell.model.widths[1:]) + 10
+    data = zoo.load_dataset("digits")
+    small = replace(cell, model=replace(cell.model, widths=(64, *cell.model.widths[1:])))
+    (cost,) = costs([small], data)
+    weights -= (784 - 64) * 1000
+    images = 4 * 64 * 1797 + 8 * 1797
+    assert cost.bytes > images + 2 * 4 * 4 * weights
+    assert cost.bytes < images + 2 * (4 * 4 * weights + 40 * 4 * 350 * sum(small.model.widths))
 
 
 def test_a_dry_run_takes_every_batch_that_a_run_takes(tmp_path, call):
@@ -510,6 +555,10 @@ def test_report_of_a_missing_folder(tmp_path, call, check):
         (("run", "--suite", "smoke", "--labels", "0"), ("--labels 0", "50, 100")),
         (("run", "--suite", "smoke", "--seeds", "a,b"), ("--seeds", "whole numbers", "'a,b'")),
         (("run", "--suite", "smoke", "--seeds", "-1"), ("-1",)),
+        (("run", "--suite", "smoke", "--shard", "0/3"), ("--shard", "i/n", "'0/3'")),
+        (("run", "--suite", "smoke", "--shard", "4/3"), ("--shard", "i/n", "'4/3'")),
+        (("run", "--suite", "smoke", "--shard", "3"), ("--shard", "i/n", "'3'")),
+        (("run", "--suite", "smoke", "--shard", "15/15"), ("--shard", "smoke has fewer cells than parts")),
         (("run", "--suite", "smoke", "--device", "tpu"), ("'tpu'", "cpu", "cuda")),
     ],
 )

@@ -16,16 +16,22 @@ from zoo.config import ModelConfig, plain
 from zoo.errors import BadInput, unknown
 from zoo.models import Classifier, create
 
+Layout = Mapping[str, tuple[str, tuple[int, ...]]]
+"""Tensors by name: their kind of number and shape, as a safetensors header has them."""
+KINDS = {torch.float32: "F32", torch.float64: "F64"}
+
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that whoever looks sees the old one or the new one, never a part."""
+    """Write a file so that whoever looks sees the old one or the new one, never a part. Raises OSError naming it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         partial.write_bytes(content)
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk does not say which file it is about
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
         raise
 
 
@@ -35,20 +41,53 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str, 
     write_whole(path, save(plain, metadata={"card": json.dumps(card, sort_keys=True)}))
 
 
-def read_tensors(path: Path, device: str | torch.device = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `write_tensors` wrote. Raises BadInput for a file that is missing, damaged or has no card."""
+def read_card(path: Path) -> dict[str, Any]:
+    """The card of a file, none of its tensors. Raises BadInput for a file that is missing, damaged or has no card."""
+    return read_tensors(path, expected={}, only_card=True)[1]
+
+
+def read_tensors(
+    path: Path, device: str | torch.device = "cpu", *, expected: Layout | None = None, only_card: bool = False
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `write_tensors` wrote. Raises BadInput for a file that is missing, damaged or has no card.
+
+    `expected`: what must be there, or BadInput, before any of it is read: a header is free to name any size.
+    """
+    if not path.is_file():
+        raise BadInput(f"{path} is missing")
     try:
         with safe_open(path, "pt", device=str(device)) as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        card = json.loads(metadata["card"])
-        if not isinstance(card, dict):
-            raise KeyError("card")
-        return tensors, card
-    except FileNotFoundError:
-        raise BadInput(f"{path} is missing") from None
-    except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+            card = json.loads((file.metadata() or {})["card"])
+            if not isinstance(card, dict):
+                raise KeyError("card")
+            if only_card:
+                return {}, card
+            if expected is not None and (wrong := mismatch(file, expected)):
+                raise BadInput(f"{path} does not hold what its card describes: {wrong}; delete it and run again")
+            return {name: file.get_tensor(name) for name in file.keys()}, card  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, KeyError, json.JSONDecodeError, OSError, RecursionError) as error:
         raise BadInput(f"{path} is not a checkpoint of this project ({error}): delete it and run again") from error
+
+
+def mismatch(file: Any, expected: Layout) -> str | None:
+    """The first difference between an open file's header and what must be in it."""
+    there = set(file.keys())
+    for name in sorted(there ^ expected.keys()):
+        return f"{name} is {'not of it' if name in there else 'missing'}"
+    for name, wanted in expected.items():
+        part = file.get_slice(name)
+        if (found := (part.get_dtype(), tuple(part.get_shape()))) != wanted:
+            return f"size mismatch for {name}: expected {wanted[0]} {wanted[1]}, got {found[0]} {found[1]}"
+    return None
+
+
+def layout(config: ModelConfig, seeds: int | None = None, *, parameters: bool = False) -> Layout:
+    """What a model of so many seeds (None: a single one, without a seed axis) consists of; nothing is allocated."""
+    with torch.device("meta"):
+        model = create(config)
+    named = model.named_parameters() if parameters else model.state_dict().items()
+    lead = () if seeds is None else (seeds,)
+    return {name: (KINDS[tensor.dtype], (*lead, *tensor.shape)) for name, tensor in named}
 
 
 def of_seed(state: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
@@ -63,12 +102,13 @@ def save_seed(path: Path, model: Classifier, index: int, card: Mapping[str, Any]
 
 def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> Classifier:
     """A single-seed model in evaluation mode; its card is `model.card`. Raises BadInput for an unsound file."""
-    tensors, card = read_tensors(path, device)
+    card = read_card(path)
     try:
         config = TypeAdapter(ModelConfig).validate_python(card["model"])
+        tensors, _ = read_tensors(path, device, expected=layout(config))
         model = create(config).to(device)
         model.load_state_dict(tensors)
-    except (KeyError, ValidationError, RuntimeError) as error:
+    except (KeyError, ValidationError) as error:
         reason = " ".join(str(error).split())[:300]
         raise BadInput(f"{path} does not hold the model its card describes ({reason})") from error
     model.card = card
@@ -106,6 +146,8 @@ def load(run: str | Path, model: str, *, labels: int, seed: int, device: str | t
     if name not in known:
         raise unknown("cell", name, known)
     path = cells / name / f"seed-{seed}.safetensors"
+    if not path.resolve().is_relative_to(cells.resolve()):
+        raise BadInput(f"{path} is a link out of the run's folder")
     if not path.is_file():
         have = sorted(file.stem.removeprefix("seed-") for file in path.parent.glob("seed-*.safetensors"))
         raise BadInput(f"{path} is missing: seeds there are {', '.join(have) or 'none'}")

@@ -1,11 +1,13 @@
 """What a model is and how it is trained: frozen, validated, hashed."""
 
+import functools
 import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import resources
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, model_validator
@@ -14,7 +16,11 @@ from pydantic.dataclasses import dataclass
 from zoo.errors import BadInput, unknown
 from zoo.fused import Precision
 
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=1000)]
+Counts = Annotated[tuple[Count, ...], Field(max_length=64)]
+Width = Annotated[int, Field(le=2**16)]
+Layered = Annotated[tuple[float, ...], Field(max_length=64)]
+MOST_WEIGHTS = 10**8  # of an encoder: a configuration from elsewhere must not fill the memory
 STRICT = ConfigDict(extra="forbid", strict=False, allow_inf_nan=False)
 MODELS = ("supervised", "vat", "ladder", "lvac", "lvac-lw", "lvan", "lvan-lw")
 LADDERS = ("ladder", "lvac", "lvac-lw", "lvan", "lvan-lw")
@@ -26,8 +32,8 @@ LAYER_WISE = ("lvac-lw", "lvan-lw")
 class Hyperparameters:
     """What a model is tuned by, per layer 0, 1, ...: the last value given holds for all layers above."""
 
-    denoising_weights: tuple[float, ...] = ()  # lambda(l) of the ladder's cost
-    eps: tuple[float, ...] = ()  # radius of the perturbation; one value: the input alone is perturbed
+    denoising_weights: Layered = ()  # lambda(l) of the ladder's cost
+    eps: Layered = ()  # radius of the perturbation; one value: the input alone is perturbed
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -35,11 +41,13 @@ class ModelConfig:
     """One model, complete; the README's table of choices gives the sources of the defaults."""
 
     name: str
-    widths: tuple[int, ...]  # units of layers 0 (input) .. L (classes)
+    widths: Annotated[tuple[Width, ...], Field(max_length=64)]  # units of layers 0 (input) .. L (classes)
     hyperparameters: Hyperparameters = Hyperparameters()
     corruption_sd: float = Field(default=0.3, ge=0)  # Gaussian noise of the ladder's corrupted path, every layer
     hidden_sd: float = Field(default=0.5, ge=0)  # Gaussian noise on hidden layers: VAT's passes, and passes that find r
-    power_iterations: Count | tuple[Count, ...] = 3  # K, for all layers or for 0, 1, ...; 0: a random perturbation
+    power_iterations: Count | Annotated[tuple[Count, ...], Field(max_length=64)] = (
+        3  # K, for all layers or for 0, 1, ...; 0: a random perturbation
+    )
     norm: Literal["L2", "Linf"] = "L2"  # what bounds the perturbation
     xi: float | None = Field(default=None, gt=0)  # None: exact Hessian products; else finite differences, fresh noise
     perturbed: Literal["unlabelled", "all"] = "unlabelled"  # which examples of a batch
@@ -52,6 +60,8 @@ class ModelConfig:
             raise unknown("model", self.name, MODELS)
         if len(self.widths) < 3 or min(self.widths) < 1:
             raise BadInput(f"widths: expected three or more positive layer widths, got {list(self.widths)}")
+        if (weights := sum(a * b for a, b in pairwise(self.widths))) > MOST_WEIGHTS:
+            raise BadInput(f"widths: {weights} weights between layers, expected at most {MOST_WEIGHTS}")
         given = self.hyperparameters
         needed = (("denoising_weights", LADDERS), ("eps", VIRTUAL_ADVERSARIAL))
         for field, models in needed:
@@ -126,9 +136,15 @@ def spread(values: tuple[float, ...], count: int) -> list[float]:
     return [*values, *[values[-1]] * count][:count]
 
 
+@functools.cache
+def published_values() -> dict[str, Any]:
+    """The table of Appendix A."""
+    return tomllib.loads(resources.files("zoo").joinpath("appendix_a.toml").read_text())
+
+
 def appendix_a(model: str, labels: int) -> Hyperparameters | None:
     """The published hyper-parameters of a model at a label count; None where the paper gives none."""
-    table = tomllib.loads(resources.files("zoo").joinpath("appendix_a.toml").read_text())
+    table = published_values()
     if model == "supervised":
         return Hyperparameters()
     values = table.get(model, {}).get(str(labels))

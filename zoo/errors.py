@@ -7,6 +7,11 @@ from collections.abc import Iterable
 class BadInput(ValueError):
     """A wrong flag, key, data file or checkpoint: one line that says what, where and what would be right."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            " ".join(message.split())
+        )  # what a file from elsewhere is quoted with may have lines of its own
+
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> BadInput:
     """The error for a name that is not in `known`, with the nearest one that is."""

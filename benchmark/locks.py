@@ -1,0 +1,57 @@
+"""One process at a time in a folder, and never a file of two: a lock that goes with its holder, however that ends."""
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from zoo.errors import BadInput
+
+NAME = "lock"
+
+
+class Held(Exception):
+    """Another process works in a folder; the text says which."""
+
+
+@contextmanager
+def alone(folder: Path, *, wait: bool = False, linked: bool = False) -> Iterator[None]:
+    """Alone in a folder until the block or the process ends. Raises Held where another is there, unless told to wait.
+
+    The kernel holds the lock (flock): after a kill -9 there is no owner to be judged alive or dead, on this machine
+    or another. Where a file system has no such lock, that is an error, not a weaker lock in silence. Only a run's own
+    folder may be a link.
+    """
+    if folder.is_symlink() and not linked:
+        raise BadInput(f"{folder} is a link: expected a folder of the run's own")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / NAME
+    lock = FileLock(path, timeout=-1 if wait else 0, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise Held(holder(path)) from None
+    try:
+        path.write_text(f"process {os.getpid()} on {platform.node()}\n")
+        remove_parts(folder)
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # still locked: whoever opened it meanwhile sees that it is gone and makes another
+        lock.release()
+
+
+def remove_parts(folder: Path) -> None:
+    """Delete what writers that were killed have left."""
+    for part in folder.glob("*.partial"):
+        part.unlink()
+
+
+def holder(path: Path) -> str:
+    """Who wrote the lock; in the moment between locking and writing it is not known."""
+    try:
+        return path.read_text().strip() or "another process"
+    except OSError:
+        return "another process"

@@ -1,0 +1,216 @@
+"""python -m benchmark run: whatever is missing of a suite, here, in several processes or on a cluster; the report."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import torch
+from tabulate import tabulate
+
+from benchmark.attacking import transfer, unattacked, unaudited, untransferred
+from benchmark.cell import CONFIGURATION, changed_since, check_same, run_cell, untrained
+from benchmark.dispatch import dispatch, failure
+from benchmark.estimate import Cost, costs, makespan
+from benchmark.locks import alone
+from benchmark.options import (
+    SHARD,
+    data_for,
+    data_option,
+    default_folder,
+    device_option,
+    engine_option,
+    names,
+    numbers,
+    out_option,
+    precision_option,
+    suite_option,
+)
+from benchmark.progress import Progress, clock
+from benchmark.publish import renew_report
+from benchmark.store import command, environment, write_json
+from benchmark.suite import Cell, load_suite, plan, resolved
+from benchmark.workers import Here, Job, Workers
+from zoo.data import Dataset
+from zoo.errors import BadInput
+from zoo.fused import Precision
+from zoo.state import interrupted
+from zoo.training import Engine
+
+
+@click.command()
+@suite_option
+@out_option
+@data_option
+@device_option
+@click.option("--models", type=names, default="", help="Only these, e.g. ladder,lvan-lw.")
+@click.option("--labels", type=numbers, default="", help="Only these label counts, e.g. 50,100.")
+@click.option("--seeds", type=numbers, default="", help="These seeds instead of the suite's, e.g. 0,1.")
+@precision_option
+@engine_option
+@click.option(
+    "--jobs", type=click.IntRange(min=1), help="Cells at once, in so many processes. Default: one by one, in this one."
+)
+@click.option(
+    "--engine",
+    "where",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where cells run: on this machine, or on the nodes of a Ray cluster.",
+)
+@click.option("--ray-address", help="With --engine ray: of the cluster, e.g. auto. Default: one is started here.")
+@click.option("--gpus-per-cell", type=click.FloatRange(min=0), help="With --engine ray, e.g. 0.5. Default: none.")
+@click.option("--fresh", is_flag=True, help="Start over the cells whose configuration in the folder is another.")
+@click.option("--shard", type=SHARD, help="Only the i-th of n parts of the cells, e.g. 3/16: for arrays of batch jobs.")
+@click.option("--dry-run", is_flag=True, help="Show cells, their state, estimated time and memory; train nothing.")
+@click.option("--devices", type=click.IntRange(min=1), default=1, help="With --dry-run: time on so many devices.")
+def run(
+    name: str,
+    out: Path | None,
+    data: Path | None,
+    device: str,
+    models: tuple[str, ...],
+    labels: tuple[int, ...],
+    seeds: tuple[int, ...],
+    precision: Precision | None,
+    engine: Engine | None,
+    jobs: int | None,
+    where: str,
+    ray_address: str | None,
+    gpus_per_cell: float | None,
+    fresh: bool,
+    shard: tuple[int, int] | None,
+    dry_run: bool,
+    devices: int,
+) -> None:
+    """Finish whatever is missing of a suite: train, attack, report. Interrupted, the same command goes on."""
+    suite = load_suite(name)
+    cells = plan(suite, name, models=models, labels=labels, seeds=seeds, precision=precision)
+    cells = cells if shard is None else cells[shard[0] - 1 :: shard[1]]
+    if not cells:
+        raise BadInput(f"--shard: {name} has fewer cells than parts")
+    if engine == "reference" and (short := [c for c in cells if c.training.precision != "float32"]):
+        raise BadInput(
+            f"--engine-mode reference is float32, but {short[0].name} has precision {short[0].training.precision}"
+        )
+    if where == "local" and (ray_address is not None or gpus_per_cell is not None):
+        raise BadInput("--ray-address and --gpus-per-cell belong to --engine ray")
+    if where == "ray" and jobs is not None:
+        raise BadInput("--jobs belongs to --engine local: a cluster takes as many cells as it has cores or GPUs")
+    folder = out or default_folder(name)
+    todo = {cell.name: state(cell, folder, fresh) for cell in cells}
+    if dry_run:
+        show_plan(cells, todo, folder, data_for(cells, data, device), devices)
+        return
+    failed: dict[str, str] = {}
+    missing = [cell for cell in cells if todo[cell.name] != "complete"]
+    audited = [] if shard else [cell for cell in cells if cell.attack.audit]  # what transfers, one who sees all records
+    if missing or any(untransferred(audited, cell, folder) for cell in audited):
+        loaded = data_for(cells, data, device if where == "local" else "cpu")  # a cluster's head may have no GPU
+        about = {"suite": name, "command": command(), "environment": environment(loaded.images.device)}
+        about |= {"cells": resolved(plan(suite, name)), "checksums": loaded.checksums}
+        with alone(folder, wait=True, linked=True):
+            write_json(folder / "suite.json", about)
+        threads = max(1, torch.get_num_threads() // (jobs or 1))
+        job = Job(folder, data, device, engine, fresh, threads, sys.argv)
+        with Progress(cells, list(todo.values())) as progress:
+            if where == "ray":
+                failed = finish_on_ray(missing, job, ray_address, gpus_per_cell or 0, loaded, progress)
+            else:
+                failed = finish(missing, job, jobs, loaded, progress)
+            transfer([cell for cell in audited if cell.name not in failed], loaded, folder, progress)
+    else:
+        print(f"{folder}: all {len(cells)} cells are complete, nothing to do")
+    renew_report(name, folder)
+    if failed:
+        raise CellsFailed(failed, len(cells))
+
+
+class CellsFailed(click.ClickException):
+    """What ends a run, with exit code 1, in which some cells failed and the rest were finished."""
+
+    def __init__(self, failed: dict[str, str], cells: int) -> None:
+        shown = ", ".join(f"{name} ({reason})" for name, reason in list(failed.items())[:3])
+        more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
+        super().__init__(f"{len(failed)} of {cells} cells failed: {shown}{more}; the same command tries them again")
+
+
+def finish(missing: Sequence[Cell], job: Job, jobs: int | None, data: Dataset, progress: Progress) -> dict[str, str]:
+    """Run the cells; the reasons of those that failed, by name."""
+    if jobs is not None:
+        with Workers(jobs, job) as workers:
+            return dispatch(missing, workers, progress, job.folder)
+
+    def alone_here(cell: Cell) -> None:
+        folder = job.folder / "cells" / cell.name
+        with alone(folder):
+            run_cell(cell, data, folder, progress, job.engine, fresh=job.fresh)
+
+    return dispatch(missing, Here(alone_here), progress, job.folder)
+
+
+def finish_on_ray(
+    missing: Sequence[Cell], job: Job, address: str | None, gpus: float, data: Dataset, progress: Progress
+) -> dict[str, str]:
+    """Run the cells on a cluster; the reasons of those that failed, by name."""
+    try:
+        from benchmark.on_ray import Cluster  # an extra
+    except ImportError as error:
+        raise BadInput(f"--engine ray: {error}; install the project with its extra [ray]") from error
+    with Cluster(address, gpus, job, data) as cluster:
+        return dispatch(missing, cluster, progress, job.folder)
+
+
+def state(cell: Cell, folder: Path, fresh: bool) -> str:
+    """complete, failed, to attack, to resume, to train or to start over."""
+    own = folder / "cells" / cell.name
+    if not (own / CONFIGURATION).is_file() and not own.is_dir():
+        return "to train"
+    if fresh and changed_since(cell, own):
+        return "to start over"
+    check_same(cell, own)
+    if failure(own) is not None:
+        return "failed"
+    if untrained(cell, own):
+        return "to resume" if (own / "state.safetensors").is_file() else "to train"
+    return "to attack" if unattacked(cell, own) or unaudited(cell, own) else "complete"
+
+
+def show_plan(cells: Sequence[Cell], todo: dict[str, str], folder: Path, data: Dataset, devices: int) -> None:
+    """The cells, their state, and what training what is missing will cost on this machine and on several like it."""
+    rows = []
+    waiting = [replace(cell, seeds=seeds) for cell in cells if (seeds := to_train(cell, todo[cell.name], folder))]
+    cost = dict(zip([cell.name for cell in waiting], costs(waiting, data), strict=True))
+    seconds = {}
+    for cell in cells:
+        path = folder / "cells" / cell.name / "state.safetensors"
+        done = interrupted(path)["epoch"] if todo[cell.name] == "to resume" else 0
+        estimated = []
+        if own := cost.get(cell.name):
+            seconds[cell.name] = own.seconds * (cell.training.epochs - done)
+            estimated = [clock(seconds[cell.name]), f"{own.bytes / 2**30:.2f} GiB"]
+        rows.append((cell.name, len(cell.seeds), cell.training.epochs, todo[cell.name], *(estimated or ("", ""))))
+    headers = ("cell", "seeds", "epochs", "state", "estimated", "memory")
+    print(tabulate(rows, headers, tablefmt="simple_outline", disable_numparse=True))
+    for cell in cells:
+        if todo[cell.name] == "failed":
+            print(f"{cell.name} failed: {failure(folder / 'cells' / cell.name)}")
+    where = environment(data.images.device)["device"]
+    total = clock(sum(seconds.values()))
+    if devices > 1:
+        print(f"on {devices} devices like this one, a cell on each: {clock(makespan(seconds.values(), devices))}")
+    print(f"training: {total} estimated from single steps on {where}, tensors up to {largest(cost)} a cell")
+
+
+def largest(cost: Mapping[str, Cost]) -> str:
+    """The memory of the cell that needs most."""
+    return f"{max((each.bytes for each in cost.values()), default=0) / 2**30:.2f} GiB"
+
+
+def to_train(cell: Cell, state: str, folder: Path) -> tuple[int, ...]:
+    """The seeds of a cell that are still to be trained."""
+    own = folder / "cells" / cell.name
+    begun = (own / CONFIGURATION).is_file() and state != "to start over"
+    return tuple(untrained(cell, own)) if begun else cell.seeds

@@ -1,0 +1,238 @@
+"""Killed, out of disk, two at once, started over: nothing finished is lost or done twice; the bytes are the same."""
+
+import errno
+import functools
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_command_line import VAT_ONLY, call, copy, fails, files, finished, plain_pictures, results, stages  # noqa: F401
+from test_suite import write_suite
+
+import benchmark.cell
+from benchmark.locks import alone
+
+ROOT = Path(__file__).parents[1]
+SIX = (("epochs = 2", "epochs = 6"), ("decay_from = 1", "decay_from = 4"))
+LONG = (("epochs = 2", "epochs = 60"), ("decay_from = 1", "decay_from = 40"))
+
+
+def typed(*arguments):
+    """A run of the command in a process of its own, its output read line by line."""
+    command = [sys.executable, "-u", "-m", "benchmark", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=environment, **pipes)
+
+
+def said_by(child):
+    """(exit code, lines of stdout, lines of stderr) to its end."""
+    out, err = child.communicate()
+    return child.returncode, out.splitlines(), err.splitlines()
+
+
+def until(child, pattern):
+    """Read what a child prints up to a line."""
+    for line in child.stdout:
+        if re.search(pattern, line):
+            return
+    raise AssertionError(f"{pattern} was not printed: {child.stderr.read()}")
+
+
+def worker_of(cell):
+    """The process that has a cell, from its lock."""
+    return int(re.match(r"process (\d+) on ", (cell / "lock").read_text())[1])
+
+
+# ------------------------------------------------------------------------------------------------- killed
+
+
+@pytest.mark.slow
+def test_killed_at_thirty_moments_and_run_again(tmp_path):
+    suite, kills = write_suite(tmp_path, VAT_ONLY, *SIX), 30
+    command = [sys.executable, "-W", "error", "faults.py", suite, tmp_path, str(kills)]
+    done = subprocess.run(
+        list(map(str, command)), cwd=ROOT / "tests", capture_output=True, text=True, check=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    trials = [json.loads(line) for line in done.stdout.splitlines()]
+    wanted = results(tmp_path / "undisturbed")
+    assert len(wanted) == 4
+    reports = files(tmp_path / "undisturbed/report", "table1.csv", "smoothness.csv", "report.md").keys()
+    for index, trial in enumerate(trials):
+        run = tmp_path / f"killed-{index}"
+        assert trial["code"] == 0, trial
+        assert results(run) == wanted
+        assert not [path for path in files(run) if re.search(r"partial|lock|state\.", path)]
+        assert files(run / "report").keys() >= reports
+        began = trial["there"].pop("report")
+        for cell, was in trial["there"].items():
+            epochs = [int(line.split()[2]) for line in trial["said"] if line.startswith(f"{cell}: epoch")]
+            assert epochs == ([] if was["trained"] else list(range(was["epoch"] + 1, 7)))
+            assert (f"{cell}: attacking" in trial["said"]) == (not was["attacked"])
+        if began:
+            assert not [line for line in trial["said"] if "training" in line or "attacking" in line]
+    assert len(trials) == kills
+    assert [trial["killed"] for trial in trials].count(-signal.SIGKILL) > kills * 0.6
+    seen = [was for trial in trials for was in trial["there"].values()]
+    assert any(0 < was["epoch"] < 6 for was in seen)
+    assert any(was["trained"] and not was["attacked"] for was in seen)
+    assert any(was["attacked"] for was in seen)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_costs_a_cell_an_attempt_and_the_run_nothing(tmp_path):
+    suite, run = write_suite(tmp_path, *LONG), tmp_path / "run"
+    command = ("run", "--suite", suite, "--out", run, "--jobs", "2")
+    with typed(*command) as child:
+        until(child, "vat-50: epoch 3 ")
+        os.kill(worker_of(run / "cells/vat-50"), signal.SIGKILL)
+        until(child, r"vat-50: once more, the worker was killed \(SIGKILL\)")
+        until(child, "vat-50: epoch 3 ")
+        os.kill(worker_of(run / "cells/vat-50"), signal.SIGKILL)
+        outcome = said_by(child)
+    fails(outcome, "1 of 2 cells failed: vat-50 (the worker was killed (SIGKILL): out of memory?)", code=1)
+    assert "vat-50: failed" in outcome[1]
+    assert not (run / "cells/ladder-50/failed.json").exists()
+    assert "vat-50: the worker was killed (SIGKILL)" in (run / "report/report.md").read_text()
+    looked = said_by(typed(*command, "--dry-run"))
+    assert any(line.startswith("vat-50 failed: the worker was killed") for line in looked[1])
+    code, out, err = said_by(typed(*command))
+    assert (code, err) == (0, [])
+    assert not [line for line in out if line.startswith("ladder-50")]
+    assert not (run / "cells/vat-50/failed.json").exists()
+    assert "Failed" not in (run / "report/report.md").read_text()
+    assert said_by(typed("run", "--suite", suite, "--out", tmp_path / "alone"))[0] == 0
+    assert results(run) == results(tmp_path / "alone")
+
+
+@pytest.mark.slow
+def test_workers_end_with_their_run_and_the_next_one_goes_on(tmp_path):
+    suite, run = write_suite(tmp_path, *LONG), tmp_path / "run"
+    command = ("run", "--suite", suite, "--out", run, "--jobs", "2")
+    with typed(*command) as child:
+        until(child, "vat-50: epoch 3 ")
+        orphan = worker_of(run / "cells/vat-50")
+        child.kill()
+    code, _, err = said_by(typed(*command))
+    assert (code, err) == (0, [])
+    with pytest.raises(ProcessLookupError):
+        os.kill(orphan, 0)
+    assert {path.name for path in (run / "cells/vat-50").iterdir()} == {
+        "config.json", "history.csv", "provenance.json", "records.csv", "seed-0.safetensors", "seed-1.safetensors",
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_two_runs_on_one_folder_do_nothing_twice(tmp_path):
+    suite, run = write_suite(tmp_path, *LONG), tmp_path / "run"
+    command = ("run", "--suite", suite, "--out", run)
+    with typed(*command) as first, typed(*command, "--jobs", "2") as second:
+        outcomes = [said_by(second), said_by(first)]
+    assert [(code, err) for code, _, err in outcomes] == [(0, []), (0, [])]
+    for cell in ("ladder-50", "vat-50"):
+        assert stages(run / "cells" / cell) == [("training", [0, 1]), ("attack", [0, 1])]
+    assert said_by(typed("run", "--suite", suite, "--out", tmp_path / "alone"))[0] == 0
+    assert results(run) == results(tmp_path / "alone")
+    assert files(run / "report", "table1.csv") == files(tmp_path / "alone/report", "table1.csv")
+
+
+@pytest.mark.parametrize("jobs", [(), ("--jobs", "1")])
+def test_a_run_takes_other_cells_and_then_waits_for_what_is_held(tmp_path, jobs):
+    suite, run = write_suite(tmp_path), tmp_path / "run"
+    with alone(run / "cells/ladder-50"):
+        child = typed("run", "--suite", suite, "--out", run, *jobs)
+        until(child, f"ladder-50: waiting, process {os.getpid()} on .* has it")
+        until(child, "vat-50: complete")
+        assert not (run / "cells/ladder-50/config.json").exists()
+    code, out, err = said_by(child)
+    assert (code, err) == (0, [])
+    assert "ladder-50: complete" in out
+    assert len(results(run)) == 8
+
+
+# ---------------------------------------------------------------------------------------------- the disk
+
+
+def test_a_full_disk_at_any_write_is_one_line_and_loses_nothing(tmp_path, call, monkeypatch):  # noqa: F811
+    suite = write_suite(tmp_path, VAT_ONLY)
+    monkeypatch.setattr(benchmark.cell, "train", functools.partial(benchmark.cell.train, save_every_s=0))
+    assert call("run", "--suite", suite, "--out", tmp_path / "undisturbed")[0] == 0
+    wanted, whole, run = results(tmp_path / "undisturbed"), Path.write_bytes, tmp_path / "run"
+    for full_at in itertools.count(1):
+        count = itertools.count(1)
+
+        def half(path, content, count=count, full_at=full_at):
+            if next(count) == full_at:
+                whole(path, content[: len(content) // 2])
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return whole(path, content)
+
+        monkeypatch.setattr(Path, "write_bytes", half)
+        outcome = call("run", "--suite", suite, "--out", run)
+        if outcome[0] == 0:
+            break
+        fails(outcome, "No space left on device", run)
+        assert not list(run.rglob("*.partial"))
+    assert full_at > 5  # each attempt came further than the one before
+    assert results(run) == wanted
+
+
+def test_a_full_disk_ends_a_run_of_workers(tmp_path, call):  # noqa: F811
+    """A limit on the size of files is the disk that is full: workers inherit it, and a checkpoint does not fit."""
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000)); sys.argv[0] = 'benchmark';"
+        "from benchmark.__main__ import main; main()"
+    )
+    run = tmp_path / "run"
+    command = [sys.executable, "-c", code, "run", "--suite", write_suite(tmp_path, VAT_ONLY), "--out", run]
+    done = subprocess.run(
+        [*map(str, command), "--jobs", "1"], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    fails((done.returncode, done.stdout.splitlines(), done.stderr.splitlines()), "File too large", run / "cells/vat-50")
+    assert not list(run.rglob("*.partial"))
+
+
+# -------------------------------------------------------------------------------------------- started over
+
+
+@pytest.mark.parametrize("jobs", [(), ("--jobs", "1")])
+def test_fresh_starts_over_what_was_changed_and_nothing_else(copy, call, jobs):  # noqa: F811
+    before = files(copy / "cells")
+    suite = write_suite(copy.parent, ("eps = [1.0]", "eps = [2.0]"))  # of vat alone
+    fails(call("run", "--suite", suite, "--out", "run"), "vat-50", "model.hyperparameters", "--fresh")
+    looked = call("run", "--suite", suite, "--out", "run", "--fresh", "--dry-run")[1]
+    assert "to start over" in "\n".join(looked).split("vat-50")[1].splitlines()[0]
+    assert "complete" in "\n".join(looked).split("ladder-50")[1].splitlines()[0]
+    assert files(copy / "cells") == before
+    code, _, err = call("run", "--suite", suite, "--out", "run", "--fresh", *jobs)
+    assert (code, err) == (0, [])
+    after = files(copy / "cells")
+    assert {name for name in before if after[name] != before[name]} == {n for n in before if n.startswith("vat-50")}
+    assert stages(copy / "cells/vat-50") == [("training", [0, 1]), ("attack", [0, 1])]
+    assert call("run", "--suite", suite, "--out", "anew")[0] == 0
+    assert results(copy) == results(Path("anew"))
+    assert "nothing to do" in call("run", "--suite", suite, "--out", "run", "--fresh")[1][0]
+
+
+def test_starting_over_half_done_is_still_refused_without_being_told(copy, call, monkeypatch):  # noqa: F811
+    suite = write_suite(copy.parent, ("eps = [1.0]", "eps = [2.0]"))
+    first = Path.unlink
+
+    def fail(path, missing_ok=False):
+        if path.name == "history.csv":
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        first(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", fail)
+    fails(call("run", "--suite", suite, "--out", "run", "--fresh"), "history.csv")
+    monkeypatch.setattr(Path, "unlink", first)
+    assert not (copy / "cells/vat-50/records.csv").exists()
+    fails(call("run", "--suite", suite, "--out", "run"), "model.hyperparameters", "--fresh")
+    assert call("run", "--suite", suite, "--out", "run", "--fresh")[0] == 0

@@ -1,0 +1,82 @@
+"""Cells on a Ray cluster of several nodes on this machine: one is killed, and the records are those of a local run."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from test_command_line import call, fails, files, plain_pictures, results  # noqa: F401 (fixtures)
+from test_suite import write_suite
+
+from benchmark.progress import Progress
+
+ROOT = Path(__file__).parents[1]
+LONG = (("epochs = 2", "epochs = 40"), ("decay_from = 1", "decay_from = 30"))
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A head without cores, and one node; more can be added and killed."""
+    ray = pytest.importorskip("ray", reason="ray is not installed: pip install -e '.[ray]'")
+    from ray.cluster_utils import Cluster
+
+    paths = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]), "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in paths.items():
+            patch.setenv(name, value)
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        made.add_node(num_cpus=1)
+        yield made
+        ray.shutdown()
+        made.shutdown()
+
+
+def test_without_ray_there_is_one_line(tmp_path, call, monkeypatch):  # noqa: F811
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "benchmark.on_ray", raising=False)
+    outcome = call("run", "--suite", write_suite(tmp_path), "--out", tmp_path / "run", "--engine", "ray")
+    fails(outcome, "--engine ray", "[ray]")
+
+
+@pytest.mark.parametrize("wrong", [("--ray-address", "auto"), ("--gpus-per-cell", "0.5")])
+def test_flags_of_the_other_engine_are_refused(tmp_path, call, wrong):  # noqa: F811
+    fails(call("run", "--suite", write_suite(tmp_path), "--out", tmp_path / "run", *wrong), "belong to --engine ray")
+    ray = ("--engine", "ray", "--jobs", "2")
+    fails(call("run", "--suite", write_suite(tmp_path), "--out", tmp_path / "run", *ray), "belongs to --engine local")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shared", [True, False], ids=["shared folder", "sent home"])
+def test_a_node_is_killed_and_the_records_are_those_of_a_local_run(
+    tmp_path,
+    call,  # noqa: F811
+    cluster,
+    monkeypatch,
+    shared,
+):
+    suite, told = write_suite(tmp_path, *LONG), []
+    assert call("run", "--suite", suite, "--out", tmp_path / "local")[0] == 0
+    if not shared:
+        monkeypatch.setattr("benchmark.on_ray.sees", lambda path, content: False)
+    second = cluster.add_node(num_cpus=1)
+    kept = Progress.epoch
+
+    def epoch(self, cell, epoch, errors):
+        told.append(cell.name)
+        if len(set(told)) == 2 and second in cluster.worker_nodes:
+            cluster.remove_node(second, allow_graceful=False)
+        kept(self, cell, epoch, errors)
+
+    monkeypatch.setattr(Progress, "epoch", epoch)
+    command = ("run", "--suite", suite, "--out", tmp_path / "run", "--engine", "ray", "--ray-address", cluster.address)
+    code, out, err = call(*command)
+    assert (code, err) == (0, [])
+    assert second not in cluster.worker_nodes
+    assert len([line for line in out if ": once more, " in line]) == 1
+    assert [line for line in out if line.endswith(": complete")] != []
+    assert results(tmp_path / "run") == results(tmp_path / "local")
+    assert not [name for name in files(tmp_path / "run") if "partial" in name or "lock" in name or "state" in name]
+    typed = json.loads((tmp_path / "run/cells/vat-50/provenance.json").read_text())["stages"][0]["sittings"]
+    assert "--engine ray" in typed[0]["command"]
+    assert "nothing to do" in call(*command)[1][0]
