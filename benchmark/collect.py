@@ -1,7 +1,5 @@
 """Folders of runs read back as what a report is made of."""
 
-import hashlib
-import json
 import math
 import operator
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,8 +11,8 @@ import pandas as pd
 
 from benchmark.cell import as_trained, check_same
 from benchmark.store import HISTORY, RECORDS, read_json, read_table
-from benchmark.suite import Cell, Suite, resolved
-from zoo.config import ModelConfig
+from benchmark.suite import Cell, Suite
+from zoo.config import ModelConfig, canonical, hashed
 from zoo.data import CHECKSUMS
 from zoo.errors import BadInput
 
@@ -125,7 +123,7 @@ def stages_of(path: Path, run: str) -> list[dict[str, Any]]:
 def updates(cell: Cell) -> float:
     """How many steps a training takes, NaN where the size of the data set is not fixed."""
     images = TRAINING_IMAGES.get(cell.training.dataset)
-    return cell.training.epochs * (images // cell.training.unlabelled_batch) if images else math.nan
+    return cell.training.epochs * cell.training.updates(images) if images else math.nan
 
 
 def distinguished(runs: Sequence[Path]) -> list[str]:
@@ -149,7 +147,7 @@ def provenance(
     return {
         "suite": Path(name).stem,
         "description": suite.description,
-        "suite hash": hashlib.sha256(json.dumps(resolved(cells), sort_keys=True).encode()).hexdigest()[:16],
+        "suite hash": hashed({cell.name: canonical(cell) for cell in cells}),
         "command": distinct(sitting["command"] for sitting in sittings),
         "device": distinct(f"{each['device']}, {each['threads']} threads" for each in where),
         "hours": f"{hours:.2f} of training, summed over cells",

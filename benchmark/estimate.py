@@ -21,7 +21,7 @@ def seconds_of_epochs(cells: Sequence[Cell], data: Dataset) -> list[float]:
         work = (cell.model.name, cell.training.labelled_batch, cell.training.unlabelled_batch, len(seeds))
         if work not in known:
             known[work] = timed(begin(replace(cell, seeds=seeds), data))
-        steps = len(data.images) // cell.training.unlabelled_batch
+        steps = cell.training.updates(len(data.images))
         estimates.append(known[work] * steps * len(cell.seeds) / len(seeds))
     return estimates
 

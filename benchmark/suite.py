@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from attacks import NORMS, Budget, meaning
-from zoo.config import MODELS, STRICT, Hyperparameters, ModelConfig, TrainingConfig, appendix_a
+from zoo.config import FIXED, MODELS, STRICT, Hyperparameters, ModelConfig, TrainingConfig, appendix_a
 from zoo.data import CLASSES, DATASETS, PIXELS
 from zoo.errors import BadInput, unknown
 
@@ -66,7 +66,7 @@ class Suite:
     models: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(distinct)]
     labels: dict[int, LabelPlan] = Field(min_length=1)
     model: dict[str, Any] = Field(default_factory=dict)
-    hyperparameters: dict[str, Hyperparameters] = Field(default_factory=dict)  # by model, else Appendix A
+    hyperparameters: dict[str, Hyperparameters] = Field(default_factory=dict)  # by cell, else model, else Appendix A
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -118,7 +118,8 @@ def plan(
     if precision is not None:
         suite = replace(suite, training=suite.training | {"precision": precision})
     for kind, names, known in (
-        ("model", (*suite.models, *suite.hyperparameters), MODELS),
+        ("model", suite.models, MODELS),
+        ("model", suite.hyperparameters, (*MODELS, *(f"{name}-{count}" for name in MODELS for count in suite.labels))),
         ("norm", (*suite.attack.norms, *suite.attack.curve), NORMS),
         ("data set", (suite.dataset,), DATASETS),
     ):
@@ -158,12 +159,13 @@ def plan(
 
 def cell(suite: Suite, source: str, name: str, labels: int, seeds: tuple[int, ...]) -> Cell:
     """One cell of a suite, resolved: every default filled in."""
-    given = suite.hyperparameters.get(name) or appendix_a(name, labels)
+    by_name = suite.hyperparameters
+    given = by_name.get(f"{name}-{labels}") or by_name.get(name) or appendix_a(name, labels)
     if given is None:
         raise BadInput(
             f"{source}: Appendix A has no values for {name!r} at {labels} labels: add [hyperparameters.{name}]"
         )
-    options = suite.model | ({"statistics": "labelled"} if name == "supervised" else {})
+    options = suite.model | FIXED.get(name, {})
     widths = (PIXELS[suite.dataset], *suite.widths)
     where = f"{source} [model]"
     model = validated(ModelConfig, {"name": name, "widths": widths, "hyperparameters": given} | options, where)

@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 import pytest
 
 from benchmark.suite import BUILT_IN, load_suite, plan
-from zoo.config import MODELS, Hyperparameters, ModelConfig, TrainingConfig, fingerprint
+from zoo.config import LATER, Hyperparameters, ModelConfig, TrainingConfig, difference, fingerprint, plain
 from zoo.errors import BadInput
 
 TINY = """description = "A run of a second"
@@ -32,6 +32,7 @@ eps = [0.1]
 FIVE = (8340, 8794, 2773, 967, 2368)
 SEEDS = {50: (*FIVE, 1496, 2049, 370, 748, 7698), 100: FIVE, 1000: FIVE}
 BATCHES = {100: (100, 250), 1000: (100, 250)}
+SEVEN = ("supervised", "vat", "ladder", "lvac", "lvac-lw", "lvan", "lvan-lw")
 FUSIONS = ("vat", "ladder", "lvac", "lvac-lw", "lvan", "lvan-lw")
 ENCODER = (784, 1000, 500, 250, 250, 250, 10)
 
@@ -87,12 +88,12 @@ def refusal(name, **chosen):
 
 
 GRIDS = {  # data set, models, seeds by labels, epochs, first epoch of decay, (labelled, unlabelled) batch by labels
-    "smoke": ("digits", MODELS, {50: (0, 1), 100: (0, 1)}, 30, 24, {50: (50, 100), 100: (100, 100)}),
-    "quick": ("mnist", MODELS, dict.fromkeys((50, 100, 1000), (0, 1)), 10, 8, BATCHES | {50: (50, 250)}),
-    "standard": ("mnist", MODELS, dict.fromkeys((50, 100, 1000), (0, 1, 2)), 40, 32, BATCHES | {50: (50, 250)}),
+    "smoke": ("digits", SEVEN, {50: (0, 1), 100: (0, 1)}, 30, 24, {50: (50, 100), 100: (100, 100)}),
+    "quick": ("mnist", SEVEN, dict.fromkeys((50, 100, 1000), (0, 1)), 10, 8, BATCHES | {50: (50, 250)}),
+    "standard": ("mnist", SEVEN, dict.fromkeys((50, 100, 1000), (0, 1, 2)), 40, 32, BATCHES | {50: (50, 250)}),
     "full": ("mnist", FUSIONS, SEEDS, 250, 200, {50: (50, 100), 100: (100, 100), 1000: (100, 100)}),
     "released": ("mnist", FUSIONS, SEEDS, 250, 200, BATCHES | {50: (50, 150)}),
-    "smoothness": ("mnist", MODELS, {50: (8340, 8794, 2773)}, 150, 100, {50: (50, 100)}),
+    "smoothness": ("mnist", SEVEN, {50: (8340, 8794, 2773)}, 150, 100, {50: (50, 100)}),
 }
 
 
@@ -166,9 +167,9 @@ def test_cells_are_picklable(name):
     assert pickle.loads(pickle.dumps(cells)) == cells
 
 
-MODEL = ModelConfig("lvan", (64, 20, 10), Hyperparameters((1.0, 2.0), (0.5,)))
+MODEL = ModelConfig("lvac", (64, 20, 10), Hyperparameters((1.0, 2.0), (0.5,)))
 OTHER_MODEL = {
-    "name": "lvac",
+    "name": "lvan",
     "widths": (64, 21, 10),
     "hyperparameters": Hyperparameters((1.0, 2.0), (0.6,)),
     "corruption_sd": 0.2,
@@ -177,6 +178,8 @@ OTHER_MODEL = {
     "norm": "Linf",
     "xi": 1e-6,
     "perturbed": "all",
+    "perturbations": 2,
+    "leaky_slope": 0.0,
     "statistics": "labelled",
 }
 TRAINING = TrainingConfig("digits", 50, 50, 200, 4, 2)
@@ -194,6 +197,10 @@ OTHER_TRAINING = {
     "smoothness_eps": 1.0,
     "smoothness_iterations": 2,
     "smoothness_images": 10,
+    "decay": "exponential",
+    "epoch_updates": 7,
+    "validation": 100,
+    "deviation_every": 2,
 }
 
 
@@ -203,8 +210,18 @@ def test_the_fingerprint_changes_with_every_field():
     found = [fingerprint(MODEL, TRAINING)]
     found += [fingerprint(replace(MODEL, **{key: value}), TRAINING) for key, value in OTHER_MODEL.items()]
     found += [fingerprint(MODEL, replace(TRAINING, **{key: value})) for key, value in OTHER_TRAINING.items()]
-    found += [fingerprint(replace(MODEL, hyperparameters=Hyperparameters((1.0, 2.5), (0.5,))), TRAINING)]
+    for tuned in (Hyperparameters((1.0, 2.5), (0.5,)), Hyperparameters((1.0, 2.0), (0.5,), 0.5)):
+        found += [fingerprint(replace(MODEL, hyperparameters=tuned), TRAINING)]
     assert len(set(found)) == len(found)
+
+
+def test_a_field_at_what_was_done_before_it_was_there_is_not_in_the_fingerprint():
+    """Folders and published hashes of earlier versions stay what they were."""
+    defaults = plain(MODEL) | plain(MODEL)["hyperparameters"] | plain(TRAINING)
+    assert {name: defaults[name] for name in LATER} == LATER
+    assert fingerprint(MODEL, TRAINING) == "e40283a747387ad4"
+    assert difference(plain(TRAINING), replace(TRAINING, validation=100)) == "validation was 0 and is 100"
+    assert difference(plain(replace(TRAINING, validation=100)), TRAINING) == "validation was 100 and is 0"
 
 
 def test_the_fingerprint_does_not_change_with_seeds_or_attacks(tmp_path):
