@@ -1,4 +1,4 @@
-"""The command line: python -m benchmark run | report | attack | speed | list."""
+"""The command line: python -m benchmark run | report | attack | tune | speed | list."""
 
 import sys
 from dataclasses import replace
@@ -31,6 +31,7 @@ from benchmark.publish import check_report, collected, published_files, report_f
 from benchmark.speed import hours, measure
 from benchmark.store import command, environment, write_json
 from benchmark.suite import BUILT_IN, Cell, load_suite, plan, resolved
+from benchmark.tune import tune
 from reports import render_speed
 from zoo.checkpoints import read_tensors
 from zoo.config import MODELS
@@ -165,13 +166,14 @@ def speed(
 
 
 cli.add_command(attack)
+cli.add_command(tune)
 
 
 @cli.command(name="list")
 def list_() -> None:
     """Show suites, models, attacks and data sets."""
     for name in BUILT_IN:
-        print(f"suite    {name:<12} {load_suite(name).description}")
+        print(f"suite    {name:<15} {load_suite(name).description}")
     for kind, known in (
         ("model", MODELS),
         ("data", DATASETS),

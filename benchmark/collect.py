@@ -147,6 +147,7 @@ def provenance(
     return {
         "suite": Path(name).stem,
         "description": suite.description,
+        **({} if suite.paper == "VAL" else {"paper": suite.paper}),
         "suite hash": hashed({cell.name: canonical(cell) for cell in cells}),
         "command": distinct(sitting["command"] for sitting in sittings),
         "device": distinct(f"{each['device']}, {each['threads']} threads" for each in where),

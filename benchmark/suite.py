@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -31,7 +31,8 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy's generators take
 Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(distinct)]
 NOT_OF_MODEL = {"name", "widths", "hyperparameters"}
 NOT_OF_TRAINING = {"dataset", "labels", "labelled_batch"}
-BUILT_IN = ("smoke", "quick", "standard", "full", "released", "smoothness")
+OF_THE_VAT_PAPER = ("vat-quick", "vat-semi", "vat-supervised")
+BUILT_IN = ("smoke", "quick", "standard", "full", "released", "smoothness", *OF_THE_VAT_PAPER)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -67,6 +68,8 @@ class Suite:
     labels: dict[int, LabelPlan] = Field(min_length=1)
     model: dict[str, Any] = Field(default_factory=dict)
     hyperparameters: dict[str, Hyperparameters] = Field(default_factory=dict)  # by cell, else model, else Appendix A
+    ranges: dict[str, tuple[Radius, Radius]] = Field(default_factory=dict)  # of eps, by model: what `tune` searches
+    paper: Literal["VAL", "VAT"] = "VAL"  # whose figures this suite's are compared with
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -84,18 +87,21 @@ class Cell:
         return f"{self.model.name}-{self.training.labels}"
 
 
-def load_suite(name: str) -> Suite:
-    """A built-in suite by name, or a user's TOML file. Raises BadInput: what is wrong, in which file, what is right."""
+def source_of(name: str) -> tuple[str, str]:
+    """What a suite's file is called, and its text: a built-in suite by name, or a user's TOML file."""
     if name in BUILT_IN:
-        source, text = f"suite {name!r}", resources.files("benchmark").joinpath(f"suites/{name}.toml").read_text()
-    elif name.endswith(".toml"):
-        source = name
-        try:
-            text = Path(name).read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"{name} cannot be read ({error}): expected a suite's TOML file") from error
-    else:
+        return f"suite {name!r}", resources.files("benchmark").joinpath(f"suites/{name}.toml").read_text()
+    if not name.endswith(".toml"):
         raise unknown("suite", name, [*BUILT_IN, "<file>.toml"])
+    try:
+        return name, Path(name).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{name} cannot be read ({error}): expected a suite's TOML file") from error
+
+
+def load_suite(name: str) -> Suite:
+    """A suite, checked. Raises BadInput: what is wrong, in which file, what is right."""
+    source, text = source_of(name)
     try:
         return validated(Suite, tomllib.loads(text), source)
     except tomllib.TOMLDecodeError as error:
@@ -118,7 +124,7 @@ def plan(
     if precision is not None:
         suite = replace(suite, training=suite.training | {"precision": precision})
     for kind, names, known in (
-        ("model", suite.models, MODELS),
+        ("model", (*suite.models, *suite.ranges), MODELS),
         ("model", suite.hyperparameters, (*MODELS, *(f"{name}-{count}" for name in MODELS for count in suite.labels))),
         ("norm", (*suite.attack.norms, *suite.attack.curve), NORMS),
         ("data set", (suite.dataset,), DATASETS),
@@ -162,8 +168,9 @@ def cell(suite: Suite, source: str, name: str, labels: int, seeds: tuple[int, ..
     by_name = suite.hyperparameters
     given = by_name.get(f"{name}-{labels}") or by_name.get(name) or appendix_a(name, labels)
     if given is None:
+        how = f", or let `tune --suite {source}` choose" if name in suite.ranges else ""
         raise BadInput(
-            f"{source}: Appendix A has no values for {name!r} at {labels} labels: add [hyperparameters.{name}]"
+            f"{source}: Appendix A has no values for {name!r} at {labels} labels: add [hyperparameters.{name}]{how}"
         )
     options = suite.model | FIXED.get(name, {})
     widths = (PIXELS[suite.dataset], *suite.widths)

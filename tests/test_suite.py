@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 import pytest
 
 from benchmark.suite import BUILT_IN, load_suite, plan
+from benchmark.tune import with_any_eps
 from zoo.config import LATER, Hyperparameters, ModelConfig, TrainingConfig, difference, fingerprint, plain
 from zoo.errors import BadInput
 
@@ -71,8 +72,8 @@ def write_suite(folder, *changes):
 
 
 def cells_of(name, **chosen):
-    """The cells of a suite."""
-    return plan(load_suite(name), name, **chosen)
+    """The cells of a suite, with some eps where it is for `tune` to choose one."""
+    return plan(with_any_eps(load_suite(name)), name, **chosen)
 
 
 def refusal(name, **chosen):
@@ -98,7 +99,7 @@ GRIDS = {  # data set, models, seeds by labels, epochs, first epoch of decay, (l
 
 
 def test_there_are_no_other_suites():
-    assert set(BUILT_IN) == GRIDS.keys()
+    assert set(BUILT_IN) == {*GRIDS, *VAT_GRIDS, "vat-quick"}
 
 
 @pytest.mark.parametrize("name", GRIDS)
@@ -119,6 +120,45 @@ def test_built_in_suites(name):
         if dataset == "mnist":
             assert cell.model.widths == ENCODER
             assert cell.attack.eps == (0.3,)
+
+
+VAT_GRIDS = {  # models, seeds by labels, (labelled, unlabelled) batch, epochs, updates an epoch, decay, from, held out
+    "vat-supervised": (
+        ("supervised", "rpt", "adversarial-linf", "adversarial-l2", "vat"),
+        {60_000: tuple(range(10))},
+        ((100, 100), 100, 600, "exponential", 0, 0),
+    ),
+    "vat-semi": (
+        ("supervised", "rpt", "vat"),
+        dict.fromkeys((100, 1000), (0, 1, 2)),
+        ((64, 256), 400, 250, "linear", 200, 1000),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", VAT_GRIDS)
+def test_suites_of_the_vat_paper_are_its_appendices(name):
+    models, seeds, schedule = VAT_GRIDS[name]
+    cells = cells_of(name)
+    assert {(c.model.name, c.training.labels) for c in cells} == {(m, count) for m in models for count in seeds}
+    for cell in cells:
+        t = cell.training
+        batches = (t.labelled_batch, t.unlabelled_batch)
+        assert (batches, t.epochs, t.updates(60_000), t.decay, t.decay_from, t.validation) == schedule
+        assert (cell.seeds, t.learning_rate) == (seeds[t.labels], 0.002)
+        assert cell.model.widths == (784, 1200, 600, 300, 150, 10)
+        assert (cell.model.leaky_slope, cell.model.xi) == (0.0, None)
+        assert cell.model.hidden_sd == (0.5 if name == "vat-semi" else 0.0)
+        assert cell.model.hyperparameters.alpha == 1.0
+        assert cell.model.power_iterations == (0 if cell.model.name == "rpt" else 1)
+        assert cell.model.perturbed == ("unlabelled" if name == "vat-semi" else "labelled")
+    assert load_suite("vat-supervised").ranges == {
+        "rpt": (1.0, 50.0),
+        "adversarial-linf": (0.05, 0.1),
+        "adversarial-l2": (0.05, 5.0),
+        "vat": (0.05, 5.0),
+    }
+    assert load_suite("vat-semi").ranges == {"rpt": (0.05, 10.0), "vat": (0.05, 10.0)}
 
 
 def test_full_trains_the_papers_120_models():
