@@ -6,7 +6,20 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from reports import attack_curves, audit, comparison, curves, dots, findings, origin, pairs, remains, tables, transfer
+from reports import (
+    attack_curves,
+    audit,
+    comparison,
+    curves,
+    deviation,
+    dots,
+    findings,
+    origin,
+    pairs,
+    remains,
+    tables,
+    transfer,
+)
 from reports.canvas import images
 from reports.cells import CELL, HISTORY, PLAN, RECORDS, checked, shortfall
 from reports.layout import csv
@@ -25,6 +38,7 @@ SECTIONS: dict[str, Callable[[Run], Section]] = {
     "comparison": comparison.section,
     "pairs": pairs.section,
     "smoothness": curves.section,
+    "deviation": deviation.section,
     "robustness": dots.section,
     "transfer": transfer.section,
     "provenance": origin.section,
