@@ -1,4 +1,4 @@
-"""The command line: python -m benchmark run | report | attack | speed | list."""
+"""The command line: python -m benchmark run | report | attack | tune | speed | list."""
 
 import sys
 from pathlib import Path
@@ -24,6 +24,7 @@ from benchmark.run import run
 from benchmark.speed import hours, measure
 from benchmark.store import command, environment
 from benchmark.suite import BUILT_IN, load_suite, plan
+from benchmark.tune import tune
 from reports import render_speed
 from zoo.config import MODELS
 from zoo.data import DATASETS
@@ -114,13 +115,14 @@ def speed(
 
 
 cli.add_command(attack)
+cli.add_command(tune)
 
 
 @cli.command(name="list")
 def list_() -> None:
     """Show suites, models, attacks and data sets."""
     for name in BUILT_IN:
-        print(f"suite    {name:<12} {load_suite(name).description}")
+        print(f"suite    {name:<15} {load_suite(name).description}")
     for kind, known in (
         ("model", MODELS),
         ("data", DATASETS),

@@ -1,7 +1,5 @@
 """Folders of runs read back as what a report is made of."""
 
-import hashlib
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +13,8 @@ from typing_extensions import TypedDict
 from benchmark.cell import as_trained, check_same
 from benchmark.dispatch import failure
 from benchmark.store import HISTORY, RECORDS, read_json, read_table
-from benchmark.suite import Cell, Suite, resolved
-from zoo.config import ModelConfig
+from benchmark.suite import Cell, Suite
+from zoo.config import ModelConfig, canonical, hashed
 from zoo.data import CHECKSUMS
 from zoo.errors import BadInput
 
@@ -158,7 +156,7 @@ def stages_of(path: Path, run: str) -> list[dict[str, Any]]:
 def updates(cell: Cell) -> float:
     """How many steps a training takes, NaN where the size of the data set is not fixed."""
     images = TRAINING_IMAGES.get(cell.training.dataset)
-    return cell.training.epochs * (images // cell.training.unlabelled_batch) if images else math.nan
+    return cell.training.epochs * cell.training.updates(images) if images else math.nan
 
 
 def distinguished(runs: Sequence[Path]) -> list[str]:
@@ -182,7 +180,8 @@ def provenance(
     return {
         "suite": Path(name).stem,
         "description": suite.description,
-        "suite hash": hashlib.sha256(json.dumps(resolved(cells), sort_keys=True).encode()).hexdigest()[:16],
+        **({} if suite.paper == "VAL" else {"paper": suite.paper}),
+        "suite hash": hashed({cell.name: canonical(cell) for cell in cells}),
         "command": distinct(sitting["command"] for sitting in sittings),
         "device": distinct(f"{each['device']}, {each['threads']} threads" for each in where),
         "hours": f"{hours:.2f} of training, summed over cells",

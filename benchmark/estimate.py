@@ -32,7 +32,7 @@ def costs(cells: Sequence[Cell], data: Dataset) -> list[Cost]:
         work = (cell.model.name, cell.training.labelled_batch, cell.training.unlabelled_batch, len(seeds))
         if work not in known:
             known[work] = measured(begin(replace(cell, seeds=seeds), data))
-        steps = len(data.images) // cell.training.unlabelled_batch
+        steps = cell.training.updates(len(data.images))
         times = len(cell.seeds) // len(seeds)
         step = known[work]
         found.append(Cost(step.seconds * steps * times, step.bytes * times + size(data)))

@@ -8,7 +8,7 @@ import click
 import torch
 
 from benchmark.suite import Cell
-from zoo.data import Dataset, labelled_subset, load_dataset
+from zoo.data import Dataset, held_out, labelled_subset, load_dataset
 from zoo.errors import BadInput
 from zoo.fused import Precision
 from zoo.training import Engine, has_compiler
@@ -93,8 +93,9 @@ def data_for(cells: list[Cell], root: Path | None, device: str) -> Dataset:
     """The cells' data on the device. Raises BadInput, before the first hour is spent, for a cell it cannot train."""
     data = load_dataset(cells[0].training.dataset, root).to(pick_device(device))
     for cell in cells:
-        labelled_subset(data.labels, cell.training.labels, data.classes, cell.seeds[0])
-        if cell.training.unlabelled_batch > len(data.images):
+        trained_on, _ = held_out(len(data.images), cell.training.validation)
+        labelled_subset(data.labels.cpu()[trained_on], cell.training.labels, data.classes, cell.seeds[0])
+        if cell.training.unlabelled_batch > len(trained_on):
             asked = f"{cell.name}: unlabelled_batch = {cell.training.unlabelled_batch}"
-            raise BadInput(f"{asked} exceeds the {len(data.images)} training images")
+            raise BadInput(f"{asked} exceeds the {len(trained_on)} training images")
     return data

@@ -159,7 +159,7 @@ def hours(cells: Sequence[Cell], measured: pd.DataFrame, data: Dataset) -> dict[
         if of_model.empty:
             raise KeyError(cell.model.name)
         row = of_model.iloc[(of_model["seeds"] - len(cell.seeds)).abs().argmin()]
-        seed_steps = len(data.images) // cell.training.unlabelled_batch * cell.training.epochs * len(cell.seeds)
+        seed_steps = cell.training.updates(len(data.images)) * cell.training.epochs * len(cell.seeds)
         for kind in found:
             found[kind] += seed_steps * row[f"{kind}_ms"] / 3.6e6
     return found

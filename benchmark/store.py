@@ -33,6 +33,19 @@ RECORDS = {
 }
 HISTORY = {"seed": "int64", "epoch": "int64", "measure": "str", "value": "float64"}
 MOST_BYTES = 2**28  # of a table or a JSON file
+TUNING = {
+    "dataset": "str",
+    "model": "str",
+    "labels": "int64",
+    "eps": "float64",
+    "alpha": "float64",
+    "power_iterations": "int64",
+    "updates": "int64",
+    "seed": "int64",
+    "measure": "str",
+    "value": "float64",
+    "n": "int64",
+}
 ROOMS = ("benchmark", "zoo", "attacks", "reports")
 PACKAGES = ("torch", "numpy", "cleverhans", "foolbox", "pandas", "matplotlib", "scikit-learn", "safetensors")
 

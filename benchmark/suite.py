@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from attacks import NORMS, Budget, meaning
-from zoo.config import MODELS, STRICT, Hyperparameters, ModelConfig, TrainingConfig, appendix_a
+from zoo.config import FIXED, MODELS, STRICT, Hyperparameters, ModelConfig, TrainingConfig, appendix_a
 from zoo.data import CLASSES, DATASETS, PIXELS
 from zoo.errors import BadInput, unknown
 from zoo.reading import read_text
@@ -36,7 +36,8 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy's generators take
 Seeds = Annotated[tuple[Seed, ...], Field(min_length=1, max_length=1000), AfterValidator(distinct)]
 NOT_OF_MODEL = {"name", "widths", "hyperparameters"}
 NOT_OF_TRAINING = {"dataset", "labels", "labelled_batch"}
-BUILT_IN = ("smoke", "quick", "standard", "full", "released", "smoothness")
+OF_THE_VAT_PAPER = ("vat-quick", "vat-semi", "vat-supervised")
+BUILT_IN = ("smoke", "quick", "standard", "full", "released", "smoothness", *OF_THE_VAT_PAPER)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -71,7 +72,9 @@ class Suite:
     models: Annotated[tuple[str, ...], Field(min_length=1, max_length=100), AfterValidator(distinct)]
     labels: dict[int, LabelPlan] = Field(min_length=1, max_length=10_000)
     model: dict[str, Any] = Field(default_factory=dict)
-    hyperparameters: dict[str, Hyperparameters] = Field(default_factory=dict)  # by model, else Appendix A
+    hyperparameters: dict[str, Hyperparameters] = Field(default_factory=dict)  # by cell, else model, else Appendix A
+    ranges: dict[str, tuple[Radius, Radius]] = Field(default_factory=dict)  # of eps, by model: what `tune` searches
+    paper: Literal["VAL", "VAT"] = "VAL"  # whose figures this suite's are compared with
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -89,18 +92,21 @@ class Cell:
         return f"{self.model.name}-{self.training.labels}"
 
 
-def load_suite(name: str) -> Suite:
-    """A built-in suite by name, or a user's TOML file. Raises BadInput: what is wrong, in which file, what is right."""
+def source_of(name: str) -> tuple[str, str]:
+    """What a suite's file is called, and its text: a built-in suite by name, or a user's TOML file."""
     if name in BUILT_IN:
-        source, text = f"suite {name!r}", resources.files("benchmark").joinpath(f"suites/{name}.toml").read_text()
-    elif name.endswith(".toml"):
-        source = name
-        try:
-            text = read_text(Path(name), MOST_BYTES)
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"{name} cannot be read ({error}): expected a suite's TOML file") from error
-    else:
+        return f"suite {name!r}", resources.files("benchmark").joinpath(f"suites/{name}.toml").read_text()
+    if not name.endswith(".toml"):
         raise unknown("suite", name, [*BUILT_IN, "<file>.toml"])
+    try:
+        return name, read_text(Path(name), MOST_BYTES)
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{name} cannot be read ({error}): expected a suite's TOML file") from error
+
+
+def load_suite(name: str) -> Suite:
+    """A suite, checked. Raises BadInput: what is wrong, in which file, what is right."""
+    source, text = source_of(name)
     try:
         return validated(Suite, tomllib.loads(text), source)
     except BadInput:
@@ -125,7 +131,8 @@ def plan(
     if precision is not None:
         suite = replace(suite, training=suite.training | {"precision": precision})
     for kind, names, known in (
-        ("model", (*suite.models, *suite.hyperparameters), MODELS),
+        ("model", (*suite.models, *suite.ranges), MODELS),
+        ("model", suite.hyperparameters, (*MODELS, *(f"{name}-{count}" for name in MODELS for count in suite.labels))),
         ("norm", (*suite.attack.norms, *suite.attack.curve), NORMS),
         ("data set", (suite.dataset,), DATASETS),
     ):
@@ -165,12 +172,14 @@ def plan(
 
 def cell(suite: Suite, source: str, name: str, labels: int, seeds: tuple[int, ...]) -> Cell:
     """One cell of a suite, resolved: every default filled in."""
-    given = suite.hyperparameters.get(name) or appendix_a(name, labels)
+    by_name = suite.hyperparameters
+    given = by_name.get(f"{name}-{labels}") or by_name.get(name) or appendix_a(name, labels)
     if given is None:
+        how = f", or let `tune --suite {source}` choose" if name in suite.ranges else ""
         raise BadInput(
-            f"{source}: Appendix A has no values for {name!r} at {labels} labels: add [hyperparameters.{name}]"
+            f"{source}: Appendix A has no values for {name!r} at {labels} labels: add [hyperparameters.{name}]{how}"
         )
-    options = suite.model | ({"statistics": "labelled"} if name == "supervised" else {})
+    options = suite.model | FIXED.get(name, {})
     widths = (PIXELS[suite.dataset], *suite.widths)
     where = f"{source} [model]"
     model = validated(ModelConfig, {"name": name, "widths": widths, "hyperparameters": given} | options, where)

@@ -73,9 +73,9 @@ def _of(claim: Claim, frame: pd.DataFrame) -> pd.DataFrame:
     return frame[at & (frame["measure"] == claim.measure) & (frame["norm"] == claim.norm)]
 
 
-def claims() -> list[Claim]:
-    """The paper's claims that a run's records can speak to."""
-    return [*_clean(), *_attacked(), *_smooth()]
+def claims(paper: str = "VAL") -> list[Claim]:
+    """The claims of a paper that a run's records can speak to."""
+    return [*_vat()] if paper == "VAT" else [*_clean(), *_attacked(), *_smooth()]
 
 
 def _clean() -> Iterator[Claim]:
@@ -119,6 +119,30 @@ def _smooth() -> Iterator[Claim]:
         ("LVAC is smoother than LVAC-LW", (("lvac", "lvac-lw"),)),
     ):
         yield Claim(f"{text} (cost at eps 5, 50 labels)", "Figure 3", "smoothness", "clean", 50, pairs)
+
+
+def _vat() -> Iterator[Claim]:
+    own = published.vat().query("model != ''").sort_values("mean")
+    printed = {labels: dict(zip(of["model"], of["mean"], strict=True)) for labels, of in own.groupby("labels")}
+    of_all = printed[60_000]
+    order = ", ".join(f"{model} {mean:.2f}" for model, mean in of_all.items())
+    others = tuple(model for model in of_all if model != "supervised")
+    for text, pairs in (
+        ("VAT has the lowest error", against("vat", of_all)),
+        ("Every regularised model improves on the baseline", tuple((model, "supervised") for model in others)),
+        (f"The order is {order}", tuple(combinations(of_all, 2))),
+    ):
+        yield Claim(f"{text} (60000 labels)", "Table 1", "test_error", "clean", 60_000, pairs)
+    for labels in (100, 1000):
+        means = printed[labels]
+        text = f"VAT {means['vat']:.2f} improves on RPT {means['rpt']:.2f} at {labels} labels"
+        yield Claim(text, "Table 3", "test_error", "clean", labels, (("vat", "rpt"),))
+        text = f"VAT improves on RPT, and RPT on the supervised baseline, at {labels} labels"
+        pairs = (("vat", "rpt"), ("rpt", "supervised"))
+        yield Claim(text, "Table 3; the baseline is not in it", "test_error", "clean", labels, pairs)
+    text = "VAT is smoother than the baseline, and than RPT with nine perturbations an update (60000 labels)"
+    pairs = (("vat", "supervised"), ("vat", "rpt-9"))
+    yield Claim(text, "Figures 2 and 8", "smoothness", "clean", 60_000, pairs)
 
 
 def against(model: str, others: Iterable[str]) -> tuple[Pair, ...]:

@@ -1,4 +1,7 @@
-"""Test error and smoothness by epoch: Figure 3 of Virtual Adversarial Ladder Networks."""
+"""Test error and smoothness by epoch: Figure 3 of the VAL paper, Figures 2 and 8 of the VAT paper."""
+
+from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,11 +16,12 @@ from reports.models import Style, styles
 from reports.section import Picture, Run, Section
 
 TEXT = (
-    "Test error and, where it was measured, the virtual adversarial cost at eps 5.0: the divergence between the "
+    "Test error and, where it was measured, the virtual adversarial cost at eps {eps}: the divergence between the "
     "outputs at an image and at the nearby image that changes them most; lower is smoother. A line is the mean over "
     "seeds, its band goes from the lowest to the highest seed; a seed that diverged is in neither."
 )
-MEASURES = {"test_error": ("test error (%)", 100.0), "smoothness": ("virtual adversarial cost, eps 5", 1.0)}
+MEASURES = {"test_error": ("test error (%)", 100.0), "smoothness": ("virtual adversarial cost, eps {eps}", 1.0)}
+EPS = 5.0  # VAL paper, Figure 3: of runs whose provenance does not say
 
 
 def section(run: Run) -> Section:
@@ -26,7 +30,11 @@ def section(run: Run) -> Section:
     heading = "Test error and smoothness by epoch"
     if not len(data):
         return Section("smoothness", heading, ("No history has been recorded, hence no figure.",))
-    return Section("smoothness", heading, (Picture(data, figure, TEXT),), data)
+    training = run.provenance.get("training")
+    said = training.get("smoothness_eps", [EPS]) if isinstance(training, Mapping) else [EPS]
+    eps = " or ".join(f"{value:.1f}" for value in said)
+    drawn = partial(figure, eps=eps.replace(".0", ""))
+    return Section("smoothness", heading, (Picture(data, drawn, TEXT.format(eps=eps)),), data)
 
 
 def table(history: pd.DataFrame) -> pd.DataFrame:
@@ -43,7 +51,7 @@ def table(history: pd.DataFrame) -> pd.DataFrame:
     return ordered(values.assign(diverged=groups["bad"].count()).reset_index(), [*CELL, "measure", "epoch"])
 
 
-def figure(curves: pd.DataFrame) -> Figure:
+def figure(curves: pd.DataFrame, eps: str = "5") -> Figure:
     """Rows label counts, columns measures, a line a model: mean over seeds, the band lowest to highest."""
     measures = [m for m in MEASURES if m in set(curves["measure"])]
     looks = styles(curves["model"])
@@ -52,7 +60,7 @@ def figure(curves: pd.DataFrame) -> Figure:
     for row, ((dataset, labels), cell) in zip(axes, rows, strict=True):
         for axis, measure in zip(row, measures, strict=True):
             name, scale = MEASURES[measure]
-            axis.set(title=f"{dataset}, {labels} labels", ylabel=name)
+            axis.set(title=f"{dataset}, {labels} labels", ylabel=name.format(eps=eps))
             axis.tick_params(labelbottom=True, labelleft=True)
             axis.text(0.02, 0.03, _diverged(cell), transform=axis.transAxes, fontsize=7, color="#555555")
             for i, (model, look) in enumerate(looks.items()):

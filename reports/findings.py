@@ -23,8 +23,8 @@ COLUMNS = ["claim", "source", "verdict", "measure", "norm", "labels", "sure", "c
 
 def section(run: Run) -> Section:
     """Claims by verdict, the cells by verdict, the corrections of the paper, and what may explain a difference."""
-    judged = [judge(claim, run.pairs, run.means) for claim in claims()]
-    cells = compare(run.records, run.plan)
+    judged = [judge(claim, run.pairs, run.means) for claim in claims(run.paper)]
+    cells = compare(run.records, run.plan, run.paper)
     blocks: list[Block] = [updates_said(cells)] if len(cells) else []
     blocks += [HOW]
     for verdict in VERDICTS:
@@ -35,7 +35,8 @@ def section(run: Run) -> Section:
     if len(cells):
         blocks += ["**The paper's cells**, by their verdicts in comparison.md", tuple(_counted(cells))]
     blocks += ["**What may explain a difference**", tuple(_reasons(run))]
-    blocks += ["**Where the paper disagrees with its own data**, as applied here", tuple(_corrections())]
+    if run.paper == "VAL":
+        blocks += ["**Where the paper disagrees with its own data**, as applied here", tuple(_corrections())]
     table = _judgements(judged)
     counts = table[["sure", "contrary", "open", "absent"]].astype(str).agg(" / ".join, axis=1)
     shown = table[["verdict", "source", "claim"]].assign(pairs=counts)[["verdict", "pairs", "source", "claim"]]
@@ -97,8 +98,12 @@ def _reasons(run: Run) -> Iterator[str]:
     training = run.provenance.get("training")
     if isinstance(training, dict):
         said = "; ".join(f"{name} {_listed(value)}" for name, value in training.items())
-        yield f"Training of this run: {said}. The paper: 250 epochs, decay from epoch 200."
+        theirs = " The paper: 250 epochs, decay from epoch 200." if run.paper == "VAL" else ""
+        yield f"Training of this run: {said}.{theirs}"
     yield _vanished(fast_gradient(run.records))
+    if run.paper == "VAT":
+        yield "eps: the paper prints only VAT's of Table 1 (2.0, Figure 2); where the others come from the suite says."
+        return
     yield (
         "The norm that bounds the perturbation in training: the paper's text says L-infinity, its equations 4 and 7 "
         "and the released runs L2; batch sizes: its text says 100 unlabelled images, the released runs took 150 or "

@@ -1,7 +1,7 @@
 """The order and the looks of the models: the same colour and marker in every figure.
 
-Colours are Okabe and Ito's colour-blind-safe set without its yellow; markers and lines tell the models
-apart in grey.
+Colours are Okabe and Ito's colour-blind-safe set without its yellow, and two of Paul Tol's muted set for the VAT
+paper's further models; markers and lines tell the models apart in grey.
 """
 
 from collections.abc import Iterable
@@ -19,6 +19,10 @@ class Style:
 
 MODELS = {
     "supervised": Style("#000000", "x", ":"),
+    "rpt": Style("#882255", "<", "-"),
+    "rpt-9": Style("#882255", ">", "--"),
+    "adversarial-linf": Style("#332288", "1", "-"),
+    "adversarial-l2": Style("#332288", "2", "--"),
     "vat": Style("#E69F00", "o", "-"),
     "ladder": Style("#0072B2", "s", "-"),
     "lvac": Style("#009E73", "^", "--"),

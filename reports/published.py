@@ -1,5 +1,8 @@
 """Published figures to compare with, all on MNIST and all in % error.
 
+`vat`: Tables 1 and 3 of "Virtual Adversarial Training: A Regularization Method for Supervised and Semi-Supervised
+Learning". The others:
+
 `table1`, `table2`: Tables 1 and 2 of "Virtual Adversarial Ladder Networks for Semi-Supervised Learning", as
 printed. `runs`, `attacks`: what the training and attack logs say that its authors released (repository
 sakishinoda/tf-ssl). Where paper and logs disagree the docstring of the loader says so.
@@ -11,6 +14,8 @@ import pandas as pd
 
 DATASET = "mnist"
 SOURCE = "Virtual Adversarial Ladder Networks (arXiv 1711.07476); logs: its authors' released runs, sakishinoda/tf-ssl"
+VAT_SOURCE = "Virtual Adversarial Training (arXiv 1704.03976v2), Tables 1 and 3"
+VAT_UPDATES = {60_000: 60_000, 100: 100_000, 1000: 100_000}  # by labels: Appendices A and C
 UPDATES_OF_TEXT = 250 * (60_000 // 100)  # section 4: 250 epochs, unlabelled batch 100
 # Table 2 exchanges L1 and L2: its abstract and the released logs give as L2 what the table prints as L1.
 # The L1 step of 2017 spread eps over all pixels.
@@ -51,6 +56,18 @@ def table2() -> pd.DataFrame:
     norm = table["printed_norm"].map(CORRECTED_NORM)
     untraceable = (norm == "L2") & (table["labels"] == 50) & (table["model"] == "ladder")
     return table.assign(norm=norm, runs=runs, traceable=~untraceable)
+
+
+def vat() -> pd.DataFrame:
+    """method, model (a name of this project, "" for what is cited), labels, mean, sd, runs, printed, rounding.
+
+    Spreads are "the standard deviations of the results" (section 4): of 10 runs in Table 1, of 3 in Table 3
+    (Appendices A and C). They are taken for ddof 1; the paper does not say.
+    """
+    table = _with_printed(_read("vat")).rename(columns={"spread": "sd"})
+    own = table["method"].where(~table["method"].str.contains("(cited)", regex=False), "")
+    runs = table["setting"].map({"supervised": 10, "semi-supervised": 3})
+    return table.assign(model=own.replace({"mle": "supervised"}), runs=runs)
 
 
 def runs() -> pd.DataFrame:

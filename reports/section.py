@@ -37,6 +37,11 @@ class Run:
         return means
 
     @property
+    def paper(self) -> str:
+        """Whose systems these are: VAL (Virtual Adversarial Ladder Networks), unless provenance says VAT."""
+        return str(self.provenance.get("paper", "VAL"))
+
+    @property
     def threat(self) -> str:
         """The threat model in a sentence, or nothing where provenance has none."""
         attack = self.provenance.get("attack")

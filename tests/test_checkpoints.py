@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 import zoo
 from attacks import measure_fgm, measure_fgm_together
 from zoo.checkpoints import Together, load_checkpoint, read_tensors, save_seed, write_tensors, write_whole
-from zoo.config import LADDERS, LAYER_WISE, MODELS, VIRTUAL_ADVERSARIAL, Hyperparameters, ModelConfig
+from zoo.config import FIXED, LADDERS, LAYER_WISE, MODELS, Hyperparameters, ModelConfig
 from zoo.models import create
 
 WIDTHS = (64, 12, 9, 10)
@@ -25,9 +25,9 @@ def config_of(name):
     """A small model by name."""
     hyperparameters = Hyperparameters(
         denoising_weights=(1000.0, 10.0, 0.1) if name in LADDERS else (),
-        eps=() if name not in VIRTUAL_ADVERSARIAL else (0.5, 0.1) if name in LAYER_WISE else (0.5,),
+        eps=() if name in ("supervised", "ladder") else (0.5, 0.1) if name in LAYER_WISE else (0.5,),
     )
-    return ModelConfig(name, WIDTHS, hyperparameters, statistics="labelled" if name == "supervised" else "unlabelled")
+    return ModelConfig(name, WIDTHS, hyperparameters, **FIXED.get(name, {}))
 
 
 def build(name="lvan-lw"):
@@ -116,7 +116,11 @@ def test_the_card_says_what_the_model_is(run):
         card = zoo.load(run, "lvan-lw", labels=50, seed=seed).card
         assert card == {"model": json.loads(json.dumps(asdict(config_of("lvan-lw")))), "seed": seed}
     assert card["model"]["widths"] == list(WIDTHS)
-    assert card["model"]["hyperparameters"] == {"denoising_weights": [1000.0, 10.0, 0.1], "eps": [0.5, 0.1]}
+    assert card["model"]["hyperparameters"] == {
+        "denoising_weights": [1000.0, 10.0, 0.1],
+        "eps": [0.5, 0.1],
+        "alpha": 1.0,
+    }
 
 
 def test_the_file_is_plain_safetensors(run):

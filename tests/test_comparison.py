@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 from scipy.optimize import brentq
-from synthetic import attacked, error
+from synthetic import attacked, error, smoothness
 
 from reports import logged, published, render
 from reports.cells import PLAN, RECORDS, checked
@@ -180,3 +180,47 @@ def test_the_logs_stand_beside_ours_with_the_clean_error_of_the_same_checkpoints
 def test_published_updates_are_those_of_the_logs():
     assert published.updates() == {50: 100_000, 100: 60_000, 1000: 60_000}
     assert published.UPDATES_OF_TEXT == 150_000
+
+
+# ------------------------------------------------------------------------------------------- the VAT paper's tables
+
+
+def test_the_vat_papers_cells_by_scipy_and_no_cell_of_the_other_paper():
+    """VAT at 60,000 labels: printed 0.64 +- 0.05 over ten runs; at 100 labels 1.36 +- 0.03 over three."""
+    ours = [0.0061, 0.0064, 0.0070]
+    rows = [row for labels in (100, 60_000) for row in seeds("vat", ours, labels=labels)]
+    rows += seeds("supervised", ours, labels=60_000) + seeds("supervised", ours, labels=100)
+    records = checked(pd.DataFrame(rows), RECORDS, "")
+    plan = records[list(PLAN)].drop_duplicates().assign(updates=60_000.0)
+    found = compare(records, plan, "VAT").set_index(["model", "labels"])
+    assert set(found["against"]) == {"vat-paper"}
+    assert set(found.index) == {("vat", 100), ("vat", 60_000), ("supervised", 60_000)}, "no MLE in Table 3"
+    for labels, mean, sd, n in ((60_000, 0.64, 0.05, 10), (100, 1.36, 0.03, 3)):
+        values = 100 * statistics.fmean(ours), 100 * statistics.stdev(ours), 3
+        row = found.loc[("vat", labels)]
+        theirs = stats.ttest_ind_from_stats(*values, mean, sd, n, equal_var=False)
+        assert 100 * row["difference"] == pytest.approx(values[0] - mean, rel=1e-9)
+        assert row["p"] == pytest.approx(theirs.pvalue, rel=1e-9)
+        assert row["n_published"] == n
+        assert row["margin"] == pytest.approx(0.002 + 0.00005)
+    assert found.loc[("supervised", 60_000), "printed"] == "1.11 ± 0.06"
+    assert found["updates_published"].to_dict() == {
+        ("vat", 100): 100_000,
+        ("vat", 60_000): 60_000,
+        ("supervised", 60_000): 60_000,
+    }
+
+
+def test_a_report_on_the_vat_papers_systems_speaks_of_that_paper():
+    errors = {"vat": [0.02, 0.021, 0.0205], "rpt": [0.05, 0.0515, 0.0502], "supervised": [0.08, 0.081, 0.079]}
+    rows = [row for model, values in errors.items() for row in seeds(model, values, labels=1000)]
+    smooth = [dict(smoothness(m, 0, 1, 0.1, labels=1000), dataset="mnist") for m in ("vat", "supervised")]
+    provenance = {"paper": "VAT", "training": {"smoothness_eps": [2.0]}}
+    files = render(pd.DataFrame(rows), pd.DataFrame(smooth), pd.DataFrame(), provenance)
+    findings, page = files["findings.md"].decode(), files["report.md"].decode()
+    assert "VAT improves on RPT, and RPT on the supervised baseline, at 1000 labels" in findings
+    assert "2 of 2 pairs surely so" in findings
+    assert "1711.07476" not in page
+    assert "1704.03976" in page
+    assert "cost at eps 2.0" in page
+    assert "eps 5" not in page

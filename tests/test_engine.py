@@ -40,7 +40,8 @@ def statistics(*shape):
 def test_chains_gradients_against_finite_differences(lead):
     z, u, a = numbers(*lead, 6, 4), numbers(*lead, 6, 4), numbers(*lead, 10, 4)
     check = torch.autograd.gradcheck
-    assert check(lambda z, shift: Activate.apply(z, shift, torch.float64), (z, numbers(*lead, 1, 4)))
+    for slope in (0.1, 0.0):
+        assert check(lambda z, shift, s=slope: Activate.apply(z, shift, s, torch.float64), (z, numbers(*lead, 1, 4)))
     assert check(lambda u: Normalise.apply(u, z.detach(), 0.3), (u,))
     assert check(lambda u: Normalise.apply(u, None, 0.0), (u,))
     assert check(Denoise.apply, (z, u, a))
@@ -70,7 +71,7 @@ def test_the_slope_at_zero_is_that_of_the_reference():
     """PyTorch's leaky ReLU has the lower slope there."""
     slopes = []
     for apply in (
-        lambda z: Activate.apply(z, torch.zeros(1), torch.float32),
+        lambda z: Activate.apply(z, torch.zeros(1), 0.1, torch.float32),
         lambda z: torch.nn.functional.leaky_relu(z, 0.1),
     ):
         z = torch.tensor([[-1.0], [0.0], [1.0]], requires_grad=True)

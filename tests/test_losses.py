@@ -5,7 +5,7 @@ import oracle
 import pytest
 import torch
 
-from zoo.config import Hyperparameters, ModelConfig
+from zoo.config import ADVERSARIAL, FIXED, LADDERS, MODELS, RPT, Hyperparameters, ModelConfig
 from zoo.models import Batch, create
 from zoo.training import draw
 
@@ -14,13 +14,11 @@ DENOISING = (1000.0, 10.0, 0.1)
 SIZES = {"labelled": 8, "unlabelled": 12}
 
 
-def build(name, seeds=(3, 5), **options):
+def build(name, seeds=(3, 5), alpha=1.0, **options):
     """A model with random shifts and combinators, a batch and noise, all in float64 with two seeds."""
-    eps = (0.8, 0.5, 0.3) if name.endswith("-lw") else () if name == "ladder" else (0.8,)
-    denoising = () if name in ("vat", "supervised") else DENOISING
-    if name == "supervised":
-        eps, options = (), options | {"statistics": "labelled"}
-    model = create(ModelConfig(name, WIDTHS, Hyperparameters(denoising, eps), **options), seeds).double()
+    eps = (0.8, 0.5, 0.3) if name.endswith("-lw") else () if name in ("supervised", "ladder") else (0.8,)
+    tuned = Hyperparameters(DENOISING if name in LADDERS else (), eps, alpha)
+    model = create(ModelConfig(name, WIDTHS, tuned, **options | FIXED.get(name, {})), seeds).double()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -33,10 +31,10 @@ def build(name, seeds=(3, 5), **options):
 
 
 def oracle_parameters(model, i):
-    """The oracle's names for one seed's parameters."""
+    """The oracle's names for one seed's parameters, and the slope of its activation."""
     state = {name: tensor[i].detach().numpy() for name, tensor in model.named_parameters()}
     depth = len(WIDTHS) - 1
-    found = {"scale": state["encoder.scale"][0]}
+    found = {"scale": state["encoder.scale"][0], "leaky_slope": np.float64(model.config.leaky_slope)}
     for layer in range(1, depth + 1):
         found[f"weight_{layer}"] = state[f"encoder.weight.{layer - 1}"]
         found[f"shift_{layer}"] = state[f"encoder.shift.{layer - 1}"][0]
@@ -64,6 +62,9 @@ def expected(model, batch, noise, i):
 
     def found(group):
         return layers(noise, f"{group}/find/0/hidden", i, config.hidden_sd)
+
+    if config.name in (*ADVERSARIAL, *RPT) or config.leaky_slope == 0:
+        return expected_of_the_vat_paper(model, parameters, arrays, noise, i)
 
     def directions(group):
         return {layer: noise[f"{group}/direction/{layer}"][i].numpy() for layer in eps}
@@ -115,11 +116,44 @@ def expected(model, batch, noise, i):
     )
 
 
+def expected_of_the_vat_paper(model, parameters, arrays, noise, i):
+    """The oracle's loss terms for one seed of a model of the VAT paper, with its alpha and any number of draws."""
+    config, (x, y, unlabelled) = model.config, arrays
+    eps, alpha = config.eps()[0], config.hyperparameters.alpha
+    hidden = {group: layers(noise, f"{group}/hidden", i, config.hidden_sd) for group in SIZES}
+    if config.name in ADVERSARIAL:
+        return oracle.adversarial_losses(parameters, x, y, hidden["labelled"], eps, alpha, config.norm)
+    groups = [group for group in SIZES if config.perturbed in (group, "all")]
+    find = {group: layers(noise, f"{group}/find/0/hidden", i, config.hidden_sd) for group in groups}
+    names = ["", *(f"/{draw}" for draw in range(1, config.perturbations))]
+    starts = {group: [noise[f"{group}/direction/0{draw}"][i].numpy() for draw in names] for group in groups}
+    options = {"eps": eps, "power_iterations": config.power_iterations, "norm": config.norm}
+    if groups == ["labelled"]:
+        given = {"directions": starts["labelled"], "finding_noise": find["labelled"], "alpha": alpha}
+        return oracle.labelled_vat_losses(parameters, x, y, hidden["labelled"], **options, **given)
+    argument = {"unlabelled": "direction", "labelled": "labelled_direction"}
+    draws = [{argument[group]: starts[group][draw] for group in groups} for draw in range(config.perturbations)]
+    options |= {"perturb_labelled": len(groups) > 1, "labelled_finding_noise": find.get("labelled")}
+    options |= {"noise_labelled": hidden["labelled"], "noise_unlabelled": hidden["unlabelled"]}
+    options |= {"params": parameters, "labelled_x": x, "labels": y, "unlabelled_x": unlabelled}
+    return oracle.averaged_vat_losses(alpha, draws, finding_noise=find["unlabelled"], **options)
+
+
 @pytest.mark.parametrize("perturbed", ["unlabelled", "all"])
 @pytest.mark.parametrize("norm", ["L2", "Linf"])
-@pytest.mark.parametrize("name", ["supervised", "vat", "ladder", "lvac", "lvac-lw", "lvan", "lvan-lw"])
+@pytest.mark.parametrize("name", MODELS)
 def test_every_term_against_numpy(name, norm, perturbed):
-    model, batch, noise = build(name, norm=norm, perturbed=perturbed)
+    check(*build(name, norm=norm, perturbed=perturbed))
+
+
+@pytest.mark.parametrize("perturbed", ["unlabelled", "labelled", "all"])
+@pytest.mark.parametrize("name", [*RPT, *ADVERSARIAL, "vat"])
+def test_the_vat_papers_models_with_its_relu_and_an_alpha(name, perturbed):
+    check(*build(name, alpha=0.7, leaky_slope=0.0, perturbed=perturbed))
+
+
+def check(model, batch, noise):
+    """Each term of each seed is the oracle's, and is not zero."""
     terms = model.losses(batch, noise)
     for i in range(2):
         wanted = expected(model, batch, noise, i)

@@ -300,8 +300,8 @@ def test_finite_differences_with_fresh_noise(name, norm):
     model, generator = build(name, seeds=(0, 1), xi=1e-6, norm=norm, perturbed="all")
     found = []
 
-    def spy(layer, z, noise, group, original=model.perturbation):
-        found.append((layer, original(layer, z, noise, group)))
+    def spy(layer, z, noise, group, *draw, original=model.perturbation):
+        found.append((layer, original(layer, z, noise, group, *draw)))
         return found[-1][1]
 
     model.perturbation = spy

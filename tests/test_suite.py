@@ -6,7 +6,8 @@ from dataclasses import fields, replace
 import pytest
 
 from benchmark.suite import BUILT_IN, load_suite, plan
-from zoo.config import MODELS, Hyperparameters, ModelConfig, TrainingConfig, fingerprint
+from benchmark.tune import with_any_eps
+from zoo.config import LATER, Hyperparameters, ModelConfig, TrainingConfig, difference, fingerprint, plain
 from zoo.errors import BadInput
 
 TINY = """description = "A run of a second"
@@ -32,6 +33,7 @@ eps = [0.1]
 FIVE = (8340, 8794, 2773, 967, 2368)
 SEEDS = {50: (*FIVE, 1496, 2049, 370, 748, 7698), 100: FIVE, 1000: FIVE}
 BATCHES = {100: (100, 250), 1000: (100, 250)}
+SEVEN = ("supervised", "vat", "ladder", "lvac", "lvac-lw", "lvan", "lvan-lw")
 FUSIONS = ("vat", "ladder", "lvac", "lvac-lw", "lvan", "lvan-lw")
 ENCODER = (784, 1000, 500, 250, 250, 250, 10)
 
@@ -70,8 +72,8 @@ def write_suite(folder, *changes):
 
 
 def cells_of(name, **chosen):
-    """The cells of a suite."""
-    return plan(load_suite(name), name, **chosen)
+    """The cells of a suite, with some eps where it is for `tune` to choose one."""
+    return plan(with_any_eps(load_suite(name)), name, **chosen)
 
 
 def refusal(name, **chosen):
@@ -87,17 +89,17 @@ def refusal(name, **chosen):
 
 
 GRIDS = {  # data set, models, seeds by labels, epochs, first epoch of decay, (labelled, unlabelled) batch by labels
-    "smoke": ("digits", MODELS, {50: (0, 1), 100: (0, 1)}, 30, 24, {50: (50, 100), 100: (100, 100)}),
-    "quick": ("mnist", MODELS, dict.fromkeys((50, 100, 1000), (0, 1)), 10, 8, BATCHES | {50: (50, 250)}),
-    "standard": ("mnist", MODELS, dict.fromkeys((50, 100, 1000), (0, 1, 2)), 40, 32, BATCHES | {50: (50, 250)}),
+    "smoke": ("digits", SEVEN, {50: (0, 1), 100: (0, 1)}, 30, 24, {50: (50, 100), 100: (100, 100)}),
+    "quick": ("mnist", SEVEN, dict.fromkeys((50, 100, 1000), (0, 1)), 10, 8, BATCHES | {50: (50, 250)}),
+    "standard": ("mnist", SEVEN, dict.fromkeys((50, 100, 1000), (0, 1, 2)), 40, 32, BATCHES | {50: (50, 250)}),
     "full": ("mnist", FUSIONS, SEEDS, 250, 200, {50: (50, 100), 100: (100, 100), 1000: (100, 100)}),
     "released": ("mnist", FUSIONS, SEEDS, 250, 200, BATCHES | {50: (50, 150)}),
-    "smoothness": ("mnist", MODELS, {50: (8340, 8794, 2773)}, 150, 100, {50: (50, 100)}),
+    "smoothness": ("mnist", SEVEN, {50: (8340, 8794, 2773)}, 150, 100, {50: (50, 100)}),
 }
 
 
 def test_there_are_no_other_suites():
-    assert set(BUILT_IN) == GRIDS.keys()
+    assert set(BUILT_IN) == {*GRIDS, *VAT_GRIDS, "vat-quick"}
 
 
 @pytest.mark.parametrize("name", GRIDS)
@@ -118,6 +120,45 @@ def test_built_in_suites(name):
         if dataset == "mnist":
             assert cell.model.widths == ENCODER
             assert cell.attack.eps == (0.3,)
+
+
+VAT_GRIDS = {  # models, seeds by labels, (labelled, unlabelled) batch, epochs, updates an epoch, decay, from, held out
+    "vat-supervised": (
+        ("supervised", "rpt", "adversarial-linf", "adversarial-l2", "vat"),
+        {60_000: tuple(range(10))},
+        ((100, 100), 100, 600, "exponential", 0, 0),
+    ),
+    "vat-semi": (
+        ("supervised", "rpt", "vat"),
+        dict.fromkeys((100, 1000), (0, 1, 2)),
+        ((64, 256), 400, 250, "linear", 200, 1000),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", VAT_GRIDS)
+def test_suites_of_the_vat_paper_are_its_appendices(name):
+    models, seeds, schedule = VAT_GRIDS[name]
+    cells = cells_of(name)
+    assert {(c.model.name, c.training.labels) for c in cells} == {(m, count) for m in models for count in seeds}
+    for cell in cells:
+        t = cell.training
+        batches = (t.labelled_batch, t.unlabelled_batch)
+        assert (batches, t.epochs, t.updates(60_000), t.decay, t.decay_from, t.validation) == schedule
+        assert (cell.seeds, t.learning_rate) == (seeds[t.labels], 0.002)
+        assert cell.model.widths == (784, 1200, 600, 300, 150, 10)
+        assert (cell.model.leaky_slope, cell.model.xi) == (0.0, None)
+        assert cell.model.hidden_sd == (0.5 if name == "vat-semi" else 0.0)
+        assert cell.model.hyperparameters.alpha == 1.0
+        assert cell.model.power_iterations == (0 if cell.model.name == "rpt" else 1)
+        assert cell.model.perturbed == ("unlabelled" if name == "vat-semi" else "labelled")
+    assert load_suite("vat-supervised").ranges == {
+        "rpt": (1.0, 50.0),
+        "adversarial-linf": (0.05, 0.1),
+        "adversarial-l2": (0.05, 5.0),
+        "vat": (0.05, 5.0),
+    }
+    assert load_suite("vat-semi").ranges == {"rpt": (0.05, 10.0), "vat": (0.05, 10.0)}
 
 
 def test_full_trains_the_papers_120_models():
@@ -166,9 +207,9 @@ def test_cells_are_picklable(name):
     assert pickle.loads(pickle.dumps(cells)) == cells
 
 
-MODEL = ModelConfig("lvan", (64, 20, 10), Hyperparameters((1.0, 2.0), (0.5,)))
+MODEL = ModelConfig("lvac", (64, 20, 10), Hyperparameters((1.0, 2.0), (0.5,)))
 OTHER_MODEL = {
-    "name": "lvac",
+    "name": "lvan",
     "widths": (64, 21, 10),
     "hyperparameters": Hyperparameters((1.0, 2.0), (0.6,)),
     "corruption_sd": 0.2,
@@ -177,6 +218,8 @@ OTHER_MODEL = {
     "norm": "Linf",
     "xi": 1e-6,
     "perturbed": "all",
+    "perturbations": 2,
+    "leaky_slope": 0.0,
     "statistics": "labelled",
 }
 TRAINING = TrainingConfig("digits", 50, 50, 200, 4, 2)
@@ -194,6 +237,10 @@ OTHER_TRAINING = {
     "smoothness_eps": 1.0,
     "smoothness_iterations": 2,
     "smoothness_images": 10,
+    "decay": "exponential",
+    "epoch_updates": 7,
+    "validation": 100,
+    "deviation_every": 2,
 }
 
 
@@ -203,8 +250,18 @@ def test_the_fingerprint_changes_with_every_field():
     found = [fingerprint(MODEL, TRAINING)]
     found += [fingerprint(replace(MODEL, **{key: value}), TRAINING) for key, value in OTHER_MODEL.items()]
     found += [fingerprint(MODEL, replace(TRAINING, **{key: value})) for key, value in OTHER_TRAINING.items()]
-    found += [fingerprint(replace(MODEL, hyperparameters=Hyperparameters((1.0, 2.5), (0.5,))), TRAINING)]
+    for tuned in (Hyperparameters((1.0, 2.5), (0.5,)), Hyperparameters((1.0, 2.0), (0.5,), 0.5)):
+        found += [fingerprint(replace(MODEL, hyperparameters=tuned), TRAINING)]
     assert len(set(found)) == len(found)
+
+
+def test_a_field_at_what_was_done_before_it_was_there_is_not_in_the_fingerprint():
+    """Folders and published hashes of earlier versions stay what they were."""
+    defaults = plain(MODEL) | plain(MODEL)["hyperparameters"] | plain(TRAINING)
+    assert {name: defaults[name] for name in LATER} == LATER
+    assert fingerprint(MODEL, TRAINING) == "e40283a747387ad4"
+    assert difference(plain(TRAINING), replace(TRAINING, validation=100)) == "validation was 0 and is 100"
+    assert difference(plain(replace(TRAINING, validation=100)), TRAINING) == "validation was 100 and is 0"
 
 
 def test_the_fingerprint_does_not_change_with_seeds_or_attacks(tmp_path):

@@ -16,10 +16,10 @@ from scipy import stats
 import zoo
 from zoo.checkpoints import read_tensors
 from zoo.config import (
+    FIXED,
     LADDERS,
     LAYER_WISE,
     MODELS,
-    VIRTUAL_ADVERSARIAL,
     Hyperparameters,
     ModelConfig,
     TrainingConfig,
@@ -39,10 +39,11 @@ def config_of(name, widths=WIDTHS, **options):
     """A small model by name."""
     hyperparameters = Hyperparameters(
         denoising_weights=(1000.0, 10.0, 0.1) if name in LADDERS else (),
-        eps=() if name not in VIRTUAL_ADVERSARIAL else (0.5, 0.3, 0.1) if name in LAYER_WISE else (0.5,),
+        eps=() if name in ("supervised", "ladder") else (0.5, 0.3, 0.1) if name in LAYER_WISE else (0.5,),
     )
-    options = {"statistics": "labelled" if name == "supervised" else "unlabelled"} | options
-    return ModelConfig(name, widths, hyperparameters, **options)
+    if name == "adversarial-linf":  # a sign turns with the last digit: a large step would hide what is compared
+        hyperparameters = replace(hyperparameters, eps=(0.1,))
+    return ModelConfig(name, widths, hyperparameters, **options | FIXED.get(name, {}))
 
 
 def begin(name, seeds, config=CONFIG, data=DIGITS, engine="eager", **options):

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 BATCH_NORM_EPSILON = 1e-10
-LEAKY_SLOPE = 0.1
 Statistics = tuple[Tensor, Tensor]
 """Mean and biased variance of a layer's projections, each (..., 1, units)."""
 
@@ -56,9 +55,9 @@ class Plain:
         """x @ weight."""
         return x @ weight
 
-    def project(self, z: Tensor, shift: Tensor, weight: Tensor) -> Tensor:
-        """leaky ReLU(z + shift) @ weight."""
-        return F.leaky_relu(z + shift, LEAKY_SLOPE) @ weight
+    def project(self, z: Tensor, shift: Tensor, weight: Tensor, slope: float) -> Tensor:
+        """leaky ReLU(z + shift) @ weight, with its slope below zero."""
+        return F.leaky_relu(z + shift, slope) @ weight
 
     def normalise(self, projection: Tensor, noise: Tensor | None, sd: float) -> tuple[Tensor, Statistics]:
         """The projection by the statistics of its batch, plus sd * noise; and the statistics."""

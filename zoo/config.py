@@ -22,10 +22,30 @@ Width = Annotated[int, Field(le=2**16)]
 Layered = Annotated[tuple[float, ...], Field(max_length=64)]
 MOST_WEIGHTS = 10**8  # of an encoder: a configuration from elsewhere must not fill the memory
 STRICT = ConfigDict(extra="forbid", strict=False, allow_inf_nan=False)
-MODELS = ("supervised", "vat", "ladder", "lvac", "lvac-lw", "lvan", "lvan-lw")
+RPT, ADVERSARIAL = ("rpt", "rpt-9"), ("adversarial-linf", "adversarial-l2")
+MODELS = ("supervised", *RPT, *ADVERSARIAL, "vat", "ladder", "lvac", "lvac-lw", "lvan", "lvan-lw")
 LADDERS = ("ladder", "lvac", "lvac-lw", "lvan", "lvan-lw")
-VIRTUAL_ADVERSARIAL = ("vat", "lvac", "lvac-lw", "lvan", "lvan-lw")
+VIRTUAL_ADVERSARIAL = (*RPT, "vat", "lvac", "lvac-lw", "lvan", "lvan-lw")
+WITH_ALPHA = (*RPT, *ADVERSARIAL, "vat", "lvac", "lvac-lw")
 LAYER_WISE = ("lvac-lw", "lvan-lw")
+# What a name says of a model, as fields of ModelConfig: where they differ, the name is wrong.
+FIXED: dict[str, dict[str, Any]] = {
+    "supervised": {"statistics": "labelled"},  # it sees no unlabelled images, nor does adversarial training
+    "rpt": {"power_iterations": 0},  # VAT paper eq. 16: R(0)
+    "rpt-9": {"power_iterations": 0, "perturbations": 9},  # VAT paper, section 4.5
+    "adversarial-linf": {"norm": "Linf", "statistics": "labelled"},  # VAT paper eq. 4
+    "adversarial-l2": {"norm": "L2", "statistics": "labelled"},  # VAT paper eq. 3
+}
+# Fields that came later, and what was done before: at these values hashes are what they were without them.
+LATER: dict[str, Any] = {
+    "alpha": 1.0,
+    "leaky_slope": 0.1,
+    "perturbations": 1,
+    "epoch_updates": None,
+    "decay": "linear",
+    "validation": 0,
+    "deviation_every": None,
+}
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -34,6 +54,7 @@ class Hyperparameters:
 
     denoising_weights: Layered = ()  # lambda(l) of the ladder's cost
     eps: Layered = ()  # radius of the perturbation; one value: the input alone is perturbed
+    alpha: float = Field(default=1.0, ge=0)  # weight of the (virtual) adversarial cost: VAT paper eq. 8
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -50,7 +71,9 @@ class ModelConfig:
     )
     norm: Literal["L2", "Linf"] = "L2"  # what bounds the perturbation
     xi: float | None = Field(default=None, gt=0)  # None: exact Hessian products; else finite differences, fresh noise
-    perturbed: Literal["unlabelled", "all"] = "unlabelled"  # which examples of a batch
+    perturbed: Literal["unlabelled", "labelled", "all"] = "unlabelled"  # which examples of a batch
+    perturbations: int = Field(default=1, gt=0)  # directions drawn for each example, their costs averaged
+    leaky_slope: float = Field(default=0.1, ge=0, lt=1)  # of the activation below zero; 0: ReLU (VAT paper, section 4)
     statistics: Literal["unlabelled", "labelled"] = "unlabelled"  # what test-time averages are taken over
 
     @model_validator(mode="after")
@@ -63,7 +86,7 @@ class ModelConfig:
         if (weights := sum(a * b for a, b in pairwise(self.widths))) > MOST_WEIGHTS:
             raise BadInput(f"widths: {weights} weights between layers, expected at most {MOST_WEIGHTS}")
         given = self.hyperparameters
-        needed = (("denoising_weights", LADDERS), ("eps", VIRTUAL_ADVERSARIAL))
+        needed = (("denoising_weights", LADDERS), ("eps", (*VIRTUAL_ADVERSARIAL, *ADVERSARIAL)))
         for field, models in needed:
             count = len(getattr(given, field))
             if (count > 0) != (self.name in models):
@@ -78,8 +101,13 @@ class ModelConfig:
                 f"hyperparameters.eps of {self.name!r}: expected "
                 + ("a value for each of two or more layers" if self.name in LAYER_WISE else "one value")
             )
-        if self.name == "supervised" and self.statistics != "labelled":
-            raise BadInput("statistics of 'supervised': expected 'labelled', it sees no unlabelled images")
+        if given.alpha != 1 and self.name not in WITH_ALPHA:
+            raise BadInput(f"hyperparameters.alpha has no meaning for model {self.name!r}")
+        if self.perturbations > 1 and (self.name not in WITH_ALPHA or self.name in ADVERSARIAL):
+            raise BadInput(f"perturbations have no meaning for model {self.name!r}")
+        for field, value in FIXED.get(self.name, {}).items():
+            if getattr(self, field) != value:
+                raise BadInput(f"{field} of {self.name!r}: expected {value!r}, got {getattr(self, field)!r}")
         return self
 
     def denoising_weights(self) -> list[float]:
@@ -105,15 +133,19 @@ class TrainingConfig:
     labels: int = Field(gt=0)
     labelled_batch: int = Field(gt=0)
     unlabelled_batch: int = Field(gt=0)
-    epochs: int = Field(gt=0)  # an epoch is one pass over the unlabelled images
-    decay_from: int = Field(ge=0)  # epoch from which the learning rate falls linearly to 0
+    epochs: int = Field(gt=0)
+    decay_from: int = Field(ge=0)  # epoch from which the learning rate falls
     learning_rate: float = Field(default=0.002, gt=0)  # of Adam
+    decay: Literal["linear", "exponential"] = "linear"  # to 0 after the last epoch; by 0.9 an epoch (VAT paper, App. A)
+    epoch_updates: int | None = Field(default=None, gt=0)  # updates in an epoch; None: one pass over unlabelled images
+    validation: int = Field(default=0, ge=0)  # training images held out (VAT paper, App. C): `zoo.data.held_out`
     precision: Precision = "float32"  # of the matrix products in a training step
     evaluate_every: int = Field(default=1, gt=0)  # epochs between measurements of the test error
     smoothness_every: int = Field(default=1, gt=0)  # epochs between measurements of the virtual adversarial cost
     smoothness_eps: float = Field(default=5.0, gt=0)  # its radius (L2): VAL paper, Figure 3
-    smoothness_iterations: int = Field(default=1, gt=0)  # its power iterations, whatever the model was trained with
+    smoothness_iterations: int = Field(default=1, ge=0)  # its power iterations, whatever the model was trained with
     smoothness_images: int = Field(default=1000, gt=0)  # the first so many test images
+    deviation_every: int | None = Field(default=None, gt=0)  # epochs between measurements of VAT paper eq. 21
 
     @model_validator(mode="after")
     def consistent(self) -> "TrainingConfig":
@@ -125,10 +157,16 @@ class TrainingConfig:
         return self
 
     def rate(self, epoch: int) -> float:
-        """The learning rate of epoch 0, 1, ...: constant, then linear to zero after the last epoch."""
+        """The learning rate of epoch 0, 1, ...: constant before `decay_from`."""
         if epoch < self.decay_from:
             return self.learning_rate
+        if self.decay == "exponential":
+            return self.learning_rate * 0.9 ** (epoch - self.decay_from)
         return self.learning_rate * (self.epochs - epoch) / (self.epochs - self.decay_from)
+
+    def updates(self, images: int) -> int:
+        """How many updates an epoch takes, of so many training images."""
+        return self.epoch_updates or (images - self.validation) // self.unlabelled_batch
 
 
 def spread(values: tuple[float, ...], count: int) -> list[float]:
@@ -157,9 +195,24 @@ def plain(config: Any) -> dict[str, Any]:
     return values
 
 
+def canonical(config: Any) -> dict[str, Any]:
+    """A configuration as it is hashed."""
+    return asdict(config, dict_factory=without_later)
+
+
+def without_later(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A dataclass's fields, but for those that came later and say what was done before."""
+    return {name: value for name, value in fields if name not in LATER or value != LATER[name]}
+
+
 def fingerprint(*configs: Any) -> str:
     """SHA-256 (16 hex digits) of configurations' canonical JSON."""
-    text = json.dumps([plain(config) for config in configs], sort_keys=True)
+    return hashed([canonical(config) for config in configs])
+
+
+def hashed(values: Any) -> str:
+    """SHA-256 (16 hex digits) of JSON values in canonical order."""
+    text = json.dumps(values, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -169,5 +222,6 @@ def difference(stored: Mapping[str, Any], config: Any) -> str | None:
     A field that was not stored came later: its default stands for what was done before. Raises ValueError where
     `stored` is no configuration.
     """
-    was, now = plain(TypeAdapter(type(config)).validate_python(stored)), plain(config)
+    old = TypeAdapter(type(config)).validate_python(stored)
+    was, now = plain(old), plain(config)
     return next((f"{name} was {was[name]!r} and is {now[name]!r}" for name in now if was[name] != now[name]), None)

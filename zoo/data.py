@@ -148,7 +148,12 @@ def digits() -> Dataset:
 
 
 def labelled_subset(labels: Tensor, count: int, classes: int, seed: int) -> Tensor:
-    """Indices (count,) of a class-balanced subset, from the seed alone. Raises BadInput if there is none."""
+    """Indices (count,) of a class-balanced subset, from the seed alone; of all, where `count` is all.
+
+    Raises BadInput if there is none.
+    """
+    if count == len(labels) > 0:
+        return torch.arange(count)
     if count <= 0 or count % classes:
         raise BadInput(f"labels = {count}: expected a positive multiple of the {classes} classes")
     random, each, targets = np.random.RandomState(seed), count // classes, labels.cpu().numpy()
@@ -159,6 +164,12 @@ def labelled_subset(labels: Tensor, count: int, classes: int, seed: int) -> Tens
             raise BadInput(f"labels = {count}: class {label} has only {len(members)} training images, {each} asked for")
         chosen.append(random.permutation(members)[:each])
     return torch.from_numpy(np.sort(np.concatenate(chosen)))
+
+
+def held_out(images: int, count: int) -> tuple[Tensor, Tensor]:
+    """Sorted indices of the images to train on and of `count` for validation: one fixed shuffle, whatever the seed."""
+    order = torch.from_numpy(np.random.RandomState(0).permutation(images))
+    return order[count:].sort().values, order[:count].sort().values
 
 
 def subset_hash(indices: Tensor) -> str:

@@ -17,7 +17,6 @@ from torch.autograd.function import once_differentiable
 
 from zoo.arithmetic import (
     BATCH_NORM_EPSILON,
-    LEAKY_SLOPE,
     Plain,
     Statistics,
     batch_statistics,
@@ -38,16 +37,16 @@ def wide(x: Tensor) -> Tensor:
 # The chains: no autograd in them. Each backward takes what its forward kept and the gradients of what it returned.
 
 
-def activate(z: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
+def activate(z: Tensor, shift: Tensor, slope: float, dtype: torch.dtype) -> Tensor:
     """leaky ReLU(z + shift), rounded."""
     t = z + shift
-    return torch.maximum(t, LEAKY_SLOPE * t).to(dtype)
+    return torch.maximum(t, slope * t).to(dtype)
 
 
-def activate_backward(h: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+def activate_backward(h: Tensor, g: Tensor, slope: float) -> tuple[Tensor, Tensor]:
     """Of z and shift; the activation has the sign of its argument."""
     positive = torch.relu(torch.sign(wide(h)))  # not h > 0: a compiler would keep that as bytes, slow on a CPU
-    g = wide(g) * (LEAKY_SLOPE + (1 - LEAKY_SLOPE) * positive)
+    g = wide(g) * (slope + (1 - slope) * positive)
     return g, g.sum(-2, keepdim=True)
 
 
@@ -117,15 +116,17 @@ class Activate(Function):
     """`activate`."""
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
-        h: Tensor = activate(z, shift, dtype)
+    def forward(ctx: Any, z: Tensor, shift: Tensor, slope: float, dtype: torch.dtype) -> Tensor:
+        h: Tensor = activate(z, shift, slope, dtype)
         ctx.save_for_backward(h)
+        ctx.slope = slope
         return h
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *g: Tensor) -> tuple[Any, ...]:
-        return *activate_backward(*ctx.saved_tensors, *g), None
+        (h,) = ctx.saved_tensors
+        return *activate_backward(h, g[0], ctx.slope), None, None
 
 
 class Normalise(Function):
@@ -206,8 +207,9 @@ class Fused(Plain):
         result: Tensor = Bfloat16Product.apply(x, weight)  # type: ignore[no-untyped-call]
         return result
 
-    def project(self, z: Tensor, shift: Tensor, weight: Tensor) -> Tensor:
-        h = Activate.apply(z, shift, torch.bfloat16 if self.short(weight) else z.dtype)  # type: ignore[no-untyped-call]
+    def project(self, z: Tensor, shift: Tensor, weight: Tensor, slope: float) -> Tensor:
+        dtype = torch.bfloat16 if self.short(weight) else z.dtype
+        h = Activate.apply(z, shift, slope, dtype)  # type: ignore[no-untyped-call]
         return self.product(h, weight)
 
     def normalise(self, projection: Tensor, noise: Tensor | None, sd: float) -> tuple[Tensor, Statistics]:

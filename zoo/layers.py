@@ -12,7 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from zoo.arithmetic import BATCH_NORM_EPSILON, LEAKY_SLOPE, Calculating, Statistics, standardise, through_statistics
+from zoo.arithmetic import BATCH_NORM_EPSILON, Calculating, Statistics, standardise, through_statistics
 from zoo.perturbation import Linearised
 
 
@@ -50,10 +50,12 @@ class Encoder(Calculating):
 
     tracked: Tensor  # how many batches the running statistics have seen, (seeds,) or ()
 
-    def __init__(self, widths: Sequence[int], generators: Sequence[torch.Generator] | None = None) -> None:
+    def __init__(
+        self, widths: Sequence[int], generators: Sequence[torch.Generator] | None = None, leaky_slope: float = 0.1
+    ) -> None:
         super().__init__()
         lead = () if generators is None else (len(generators),)
-        self.widths = tuple(widths)
+        self.widths, self.leaky_slope = tuple(widths), leaky_slope
         pairs = list(pairwise(widths))
         self.weight = nn.ParameterList([gaussian_weight(generators, *pair) for pair in pairs])
         self.shift = nn.ParameterList([torch.zeros(*lead, 1, width) for width in widths[1:]])
@@ -103,7 +105,7 @@ class Encoder(Calculating):
             if layer == 1:
                 projection = self.arithmetic.product(z, weight)
             else:
-                projection = self.arithmetic.project(z, self.shift[layer - 2], weight)
+                projection = self.arithmetic.project(z, self.shift[layer - 2], weight, self.leaky_slope)
             extra = None if noise is None else noise.layers[layer]
             if statistics is None:
                 z, own = self.arithmetic.normalise(projection, extra, 0.0 if noise is None else noise.sd)
@@ -135,7 +137,7 @@ class Encoder(Calculating):
         for layer, (_, variance) in enumerate(path.statistics, start):
             below, above = path.z[layer - start : layer - start + 2]
             active = below + self.shift[layer - 1] > 0 if layer > 0 else torch.ones((), device=z.device)
-            slopes.append(active.to(z.dtype) * (1 - LEAKY_SLOPE) + LEAKY_SLOPE)
+            slopes.append(active.to(z.dtype) * (1 - self.leaky_slope) + self.leaky_slope)
             rsd = torch.rsqrt(variance + BATCH_NORM_EPSILON)
             extra = None if noise is None else noise.layers[layer + 1]
             normalised = above if noise is None or extra is None else torch.sub(above, extra, alpha=noise.sd)

@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,9 +16,10 @@ from zoo.arithmetic import PLAIN, calculating
 from zoo.captured import CapturedStep
 from zoo.checkpoints import write_tensors
 from zoo.config import ModelConfig, TrainingConfig, plain
-from zoo.data import Dataset, labelled_subset
+from zoo.data import Dataset, held_out, labelled_subset
+from zoo.deviation import deviations
 from zoo.fused import Fused, matrix_precision
-from zoo.models import Batch, Classifier, Shapes, create
+from zoo.models import VAT, Batch, Classifier, Noise, Shapes, create
 from zoo.randomness import permutations, stream
 from zoo.state import Progress, read_state
 
@@ -49,10 +51,14 @@ class Training:
         on_gpu = self.device.type == "cuda"  # there the rate is a tensor, so that a captured step can be told another
         rate = torch.tensor(self.config.learning_rate, device=self.device) if on_gpu else self.config.learning_rate
         self.optimizer = torch.optim.Adam(self.model.parameters(), rate, fused=True, capturable=on_gpu)
-        subsets = [labelled_subset(self.data.labels, self.config.labels, self.data.classes, s) for s in self.seeds]
-        self.subsets = torch.stack(subsets).to(self.device)
+        # Indices of images: `pool` is what is trained on, `subsets` (seeds, labels) what has labels.
+        pool, validation = held_out(len(self.data.images), self.config.validation)
+        labels = self.data.labels.cpu()[pool]
+        subsets = [pool[labelled_subset(labels, self.config.labels, self.data.classes, s)] for s in self.seeds]
+        self.subsets, self.pool = torch.stack(subsets).to(self.device), pool.to(self.device)
+        self.validation = validation.to(self.device)
         self.sizes = {"labelled": self.config.labelled_batch, "unlabelled": self.config.unlabelled_batch}
-        self.steps = len(self.data.images) // self.config.unlabelled_batch
+        self.steps = self.config.updates(len(self.data.images))
         # What a step reads, refilled in place: indices of images, (seeds, batch), and noise by name.
         self.chosen = {name: self.subsets.new_zeros(len(self.seeds), size) for name, size in self.sizes.items()}
         self.shapes = self.model.noise_shapes(self.sizes)
@@ -67,10 +73,10 @@ class Training:
         self.execute = self.compute
 
     def run_epoch(self) -> None:
-        """One pass over the unlabelled images: each step is a pure function of state, batch and noise."""
+        """An epoch's updates: each step is a pure function of state, batch and noise."""
         self.set_rate(self.config.rate(self.epoch))
         labelled = self.order("labelled", self.config.labels)
-        unlabelled = self.order("unlabelled", len(self.data.images))
+        unlabelled = self.pool[self.order("unlabelled", len(self.pool))]
         generators = [stream(seed, "noise", self.epoch, self.device) for seed in self.seeds]
         total = torch.zeros((), device=self.device)
         for step in range(self.steps):
@@ -85,11 +91,14 @@ class Training:
 
     def compute(self) -> Tensor:
         """One step on what `chosen` and `noise` hold; the values of its terms, (terms, seeds)."""
-        images, chosen = self.data.images, self.chosen
-        batch = Batch(images[chosen["labelled"]], self.data.labels[chosen["labelled"]], images[chosen["unlabelled"]])
-        terms = self.step(batch, self.noise)
+        terms = self.step(self.batch(self.chosen), self.noise)
         self.terms = list(terms)
         return torch.stack(list(terms.values())).detach()
+
+    def batch(self, chosen: Mapping[str, Tensor]) -> Batch:
+        """Of indices of images, (seeds, batch) each."""
+        images, labelled = self.data.images, chosen["labelled"]
+        return Batch(images[labelled], self.data.labels[labelled], images[chosen["unlabelled"]])
 
     def step(self, batch: Batch, noise: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """One update of every seed; the objective is a mean within a seed and a sum over seeds."""
@@ -132,6 +141,9 @@ class Training:
         config, last = self.config, self.epoch == self.config.epochs
         if last or self.epoch % config.evaluate_every == 0:
             self.record({"test_error": error_rate(self.model, self.data.test_images, self.data.test_labels)})
+            if len(self.validation):
+                held = self.data.images[self.validation], self.data.labels[self.validation]
+                self.record({"validation_error": error_rate(self.model, *held)})
         if last or self.epoch % config.smoothness_every == 0:
             x = self.data.test_images[: config.smoothness_images]
             generators = [stream(seed, "smoothness", 0, self.device) for seed in self.seeds]
@@ -139,6 +151,21 @@ class Training:
             self.record(
                 {"smoothness": self.model.smoothness(x, direction, config.smoothness_eps, config.smoothness_iterations)}
             )
+
+        if (every := config.deviation_every) and isinstance(self.model, VAT) and (last or self.epoch % every == 0):
+            generators = [stream(seed, "deviation", self.epoch) for seed in self.seeds]
+            found = deviations(self.model, partial(self.random_batch, generators))
+            self.record({f"gradient_deviation/{iterations}": value for iterations, value in found.items()})
+
+    def random_batch(self, generators: Sequence[torch.Generator]) -> tuple[Batch, Noise]:
+        """A mini-batch drawn anew from all that is trained on, and its noise."""
+        chosen = {}
+        for name, size in self.sizes.items():
+            pools = self.subsets if name == "labelled" else self.pool.expand(len(self.seeds), -1)
+            rows = [torch.randint(pools.shape[1], (size,), generator=each) for each in generators]
+            chosen[name] = pools.gather(1, torch.stack(rows).to(self.device))
+        noise = draw(generators, self.shapes)
+        return self.batch(chosen), {name: value.to(self.device) for name, value in noise.items()}
 
     def save(self, path: Path) -> None:
         """Write all that a resumed training needs."""
@@ -195,7 +222,7 @@ def has_compiler() -> bool:
 
 def fitting_engine(config: TrainingConfig, data: Dataset) -> Engine:
     """On a CPU, compiled where that pays and can be; eager elsewhere."""
-    steps = config.epochs * (len(data.images) // config.unlabelled_batch)
+    steps = config.epochs * config.updates(len(data.images))
     pays = steps >= WORTH_COMPILING and not data.images.is_cuda
     return "compiled" if pays and has_compiler() else "eager"
 
