@@ -17,8 +17,8 @@ from reports.section import Picture, Run, Section
 TEXT = (
     "Error under L-infinity attacks on the audit's images, true labels, not clipped: one step by cross-entropy in "
     "float32 (the paper's loss), by margin, in float64, then many steps, and the worst case over all gradient attacks "
-    "and noise, image by image. Mean over seeds, bars from the lowest to the highest. The gap between one step and many "
-    "is robustness that was not there."
+    "and noise, image by image. Mean over seeds, bars from the lowest to the highest. The gap between one step and "
+    "many is robustness that was not there."
 )
 LABELS = {
     "single-step": "one step, cross-entropy, float32",
