@@ -167,7 +167,7 @@ def pgd(
         raise ValueError(f"expected steps and restarts >= 1, got {steps} and {restarts}")
     x = x.detach()
     adversarial, standing = x.clone(), torch.arange(len(x), device=x.device)
-    with _randomness(seed, x.device):
+    with _randomness(seed, x.device), _differentiable(model):
         for start, budget in enumerate([-(-steps // 4), *[steps] * restarts]):
             kind = _DESCENTS[norm]
             attack = kind(rel_stepsize=kind.first_step, steps=budget, random_start=start > 1)
@@ -199,7 +199,8 @@ def minimum_norm(
     """
     check_bound(0, norm, "pixel")
     within, attack = _checked(model, x, y, clip), _MINIMUM_NORMS[norm](steps=steps)
-    found = [attack.run(within, x[part].detach(), y[part]) for part in batches(len(x), batch_size)]
+    with _differentiable(model):
+        found = [attack.run(within, x[part].detach(), y[part]) for part in batches(len(x), batch_size)]
     return _nearest(model, x, y, torch.cat(found), norm)
 
 
@@ -261,6 +262,20 @@ def _nearest(model: nn.Module, x: Tensor, y: Tensor, found: Tensor, norm: float)
     distance = distance.where(broken, math.inf).where(~already, 0.0)
     shape = (-1, *[1] * (x.ndim - 1))
     return torch.where((broken & ~already).view(shape), found, x), distance
+
+
+@contextmanager
+def _differentiable(model: nn.Module) -> Iterator[None]:
+    """Within, gradients are on, whatever the caller has switched off, and none is left in the model's parameters."""
+    own = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        for parameter in own:
+            parameter.requires_grad_(False)
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        for parameter in own:
+            parameter.requires_grad_(True)
 
 
 @contextmanager

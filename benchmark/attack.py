@@ -7,7 +7,7 @@ import click
 import pandas as pd
 
 from attacks import MEANINGS, NORMS, Budget
-from benchmark.attacking import attack_cell, checkpoint, transfer
+from benchmark.attacking import attack_cell, checkpoint, recorded, transfer
 from benchmark.cell import as_trained, check_same
 from benchmark.locks import alone
 from benchmark.options import (
@@ -68,6 +68,8 @@ def attack(
             raise BadInput("attack --model: --models, --labels and --seeds belong to --suite")
         config = changed(AttackConfig(tuple(NORMS), (0.3,), MEANINGS, CURVES), norms, eps, images)
         folder = out or Path("runs") / factory.replace(":", ".")
+        if (folder / "cells").is_dir():
+            raise BadInput(f"--out {folder} is the folder of a run: name another one for {factory}")
         loaded = load_dataset(data or "mnist").to(pick_device(device))
         records = attack_own_model(factory, loaded, config, folder)
         about = {"suite": factory, "command": command(), **environment(loaded.images.device)}
@@ -78,7 +80,8 @@ def attack(
         suite, folder = load_suite(str(name)), out or default_folder(str(name))
         suite = replace(suite, attack=changed(suite.attack, norms, eps, images))
         cells = trained_cells(plan(suite, str(name), models=models, labels=labels, seeds=seeds), folder)
-        attack_run(cells, data_for(cells, Path(data) if data else None, device), folder)
+        sources = trained_cells(plan(suite, str(name), seeds=seeds), folder)
+        attack_run(cells, sources, data_for(cells, Path(data) if data else None, device), folder)
         renew_report(str(name), folder)
 
 
@@ -99,7 +102,8 @@ def trained_cells(cells: list[Cell], folder: Path) -> list[Cell]:
     found = []
     for cell in cells:
         own = folder / "cells" / cell.name
-        if seeds := tuple(seed for seed in cell.seeds if checkpoint(own, seed).is_file()):
+        have = {seed for seed, *_ in recorded(own, "test_error")}
+        if seeds := tuple(seed for seed in cell.seeds if checkpoint(own, seed).is_file() and seed in have):
             found.append(replace(as_trained(cell, own), seeds=seeds))
             check_same(found[-1], own)
     if not found:
@@ -107,10 +111,10 @@ def trained_cells(cells: list[Cell], folder: Path) -> list[Cell]:
     return found
 
 
-def attack_run(cells: list[Cell], data: Dataset, folder: Path) -> None:
-    """Make what the records of trained cells lack: attacks and audits cell by cell, then transfer between them."""
+def attack_run(cells: list[Cell], sources: list[Cell], data: Dataset, folder: Path) -> None:
+    """Make what the records of trained cells lack: attacks and audits cell by cell, then transfer from all sources."""
     with Progress(cells, ["to attack"] * len(cells)) as progress:
         for cell in cells:
             with alone(folder / "cells" / cell.name, wait=True):
                 attack_cell(cell, data, folder / "cells" / cell.name, progress)
-        transfer(cells, data, folder, progress)
+        transfer(cells, sources, data, folder, progress)

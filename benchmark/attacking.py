@@ -134,13 +134,13 @@ def audit_rows(model: nn.Module, data: Dataset, budget: Budget, tell: Callable[[
         raise BadInput(f"the model cannot be audited: {error}") from error
 
 
-def transfer(cells: Sequence[Cell], data: Dataset, run: Path, listener: Listener) -> None:
-    """What transfers between the models of a run, where a record of it is missing."""
+def transfer(cells: Sequence[Cell], among: Sequence[Cell], data: Dataset, run: Path, listener: Listener) -> None:
+    """What transfers to cells from the models of a run, where a record of it is missing."""
     for cell in cells:
-        if untransferred(cells, cell, run):
+        if untransferred(among, cell, run):
             listener.change(cell, "transfer")
             with alone(run / "cells" / cell.name, wait=True):
-                store_transfer(cells, cell, run, data)
+                store_transfer(among, cell, run, data)
         listener.change(cell, "complete")
 
 

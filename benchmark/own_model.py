@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from attacks import Budget
+from attacks import Budget, fgm
 from attacks.checks import check_answers, check_model
 from benchmark.attacking import audit_rows, fast_gradient_rows
 from benchmark.store import RECORDS, made_by, write_json, write_table
@@ -47,14 +47,19 @@ def fitting(model: nn.Module, data: Dataset, spec: str) -> Dataset:
         try:
             with torch.no_grad():
                 model(images[:2])
-        except (RuntimeError, ValueError, IndexError) as error:
-            refused = str(error)
+        except Exception as error:  # of code that is not ours
+            refused = f"{refused}; {error}" if refused else str(error)
             continue
         try:
             check_model(model)
             with torch.no_grad():
-                check_answers(model(images[:100]), data.test_labels[:100])
-        except ValueError as error:
+                answers = model(images[:100])
+            if not isinstance(answers, torch.Tensor):
+                raise ValueError(f"expected logits as one tensor, got {type(answers).__name__}")
+            check_answers(answers, data.test_labels[:100])
+            for float64 in (False, True):
+                fgm(model, images[:2], eps=0.1, norm=2, float64=float64)
+        except Exception as error:  # of code that is not ours
             raise BadInput(f"--model {spec}: {error}") from error
         return replace(data, test_images=images)
     shapes = f"(N, 1, {side}, {side}) nor (N, {side * side})"

@@ -120,7 +120,8 @@ def run(
                 failed = finish_on_ray(missing, job, ray_address, gpus_per_cell or 0, loaded, progress)
             else:
                 failed = finish(missing, job, jobs, loaded, progress)
-            transfer([cell for cell in audited if cell.name not in failed], loaded, folder, progress)
+            sound = [cell for cell in audited if cell.name not in failed]
+            transfer(sound, sound, loaded, folder, progress)
     else:
         print(f"{folder}: all {len(cells)} cells are complete, nothing to do")
     renew_report(name, folder)

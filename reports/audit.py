@@ -219,9 +219,11 @@ def caption(own: pd.DataFrame) -> str:
     audited = own[own["attack"] == "audit"]
     attacks = own["attack"][own["attack"].str.match(r"(pgd|fmn|hsj|noise|worst)-")]
     images = ", ".join(f"{n:,}" for n in sorted(audited["n"].unique()))
+    few = ", ".join(f"{n:,}" for n in sorted(own.loc[own["attack"].str.startswith("hsj"), "n"].unique())) or "no"
     return (
         f"Verdict and figure of each model's worst seed of {audited['seed'].nunique()}. Attacks on {images} test "
-        "images know the true labels and do not clip; their names say their budgets, steps x restarts or steps, draws, "
+        "images know the true labels and do not clip (the decision-based one, hsj, stays in [0, 1] and has the first "
+        f"{few} images). Their names say their budgets, steps x restarts or steps, draws, "
         f"images: {', '.join(sorted(attacks.unique()))}. Many steps: projected gradient ascent. An image that is wrong "
         "without an attack counts as wrong under all."
     )

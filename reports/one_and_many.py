@@ -16,16 +16,16 @@ from reports.section import Picture, Run, Section
 
 TEXT = (
     "Error under L-infinity attacks on the audit's images, true labels, not clipped: one step by cross-entropy in "
-    "float32 (the paper's loss), by margin, in float64, then many steps, and the worst case over all attacks image by "
-    "image. Mean over seeds, bars from the lowest to the highest. The gap between one step and many is robustness that "
-    "was not there."
+    "float32 (the paper's loss), by margin, in float64, then many steps, and the worst case over all gradient attacks "
+    "and noise, image by image. Mean over seeds, bars from the lowest to the highest. The gap between one step and "
+    "many is robustness that was not there."
 )
 LABELS = {
     "single-step": "one step, cross-entropy, float32",
     "single-step/margin": "one step, margin",
     "single-step/float64": "one step, float64",
     "pgd": "many steps",
-    "worst": "worst of all attacks, image by image",
+    "worst": "worst case, image by image",
 }
 LOOKS: dict[str, tuple[str, str, Any]] = {  # colour, marker, line
     "single-step": ("#0072B2", "o", "-"),

@@ -56,7 +56,7 @@ def family(records: pd.DataFrame) -> pd.DataFrame:
     """Errors of the attacks shown, at every radius; of two budgets of many steps the smaller: it was run everywhere."""
     base = records["attack"].where(records["attack"].isin(ROWS), records["attack"].str.split("-").str[0])
     found = records.assign(attack=base)[(records["measure"] == "attacked_error") & base.isin(ROWS)]
-    found = found[found["norm"].isin(SHOWN)]
+    found = found[found["norm"].isin(SHOWN) & found["value"].notna()]
     found = found[found["eps"] < found.groupby("norm")["eps"].transform("max")]  # there nothing remains, by design
     keys = [*CELL, "seed", "attack", "norm", "eps"]
     return found.sort_values("value").drop_duplicates(keys)
@@ -76,9 +76,9 @@ def tables(records: pd.DataFrame) -> list[Table]:
         caption = (
             f"Error in % on {images} test images, true labels, not clipped; mean ± standard deviation over seeds (ddof "
             "1), n in brackets where it is not the same in all. One step: by cross-entropy in float32, by margin, in "
-            "float64; many steps: on margin and cross-entropy; worst case: over all attacks of the audit, image by "
-            "image. Where the last rows of an eps are far above its first, what looked like robustness was a gradient "
-            "that one step could not use."
+            "float64; many steps: on margin and cross-entropy; worst case: over all gradient attacks and noise, image "
+            "by image. Where the last rows of an eps are far above its first, what looked like robustness was a "
+            "gradient that one step could not use."
         )
         title = f"What remains of robustness, {where(dataset, labels)}, {norm}"
         result.append(Table(f"remains-{dataset}-{labels}-{norm}", title, frame, caption))

@@ -46,11 +46,33 @@ class Convolution(Flat):
 
 class Strict(Flat):
     def forward(self, x):
-        return self.layer(x) if x.ndim == 2 else self.layer(x[..., :0])
+        assert x.ndim == 2
+        return self.layer(x)
+
+class Pair(Flat):
+    def forward(self, x):
+        return super().forward(x), x
+
+class CutOff(Flat):
+    def forward(self, x):
+        with torch.no_grad():
+            return super().forward(x)
+
+class Single(Flat):
+    def forward(self, x):
+        return super().forward(x.float())
+
+class Company(Flat):
+    def forward(self, x):
+        return super().forward(x - x.mean(0))
 
 def linear(): return Flat().eval()
 def images_only(): return Convolution().eval()
 def rows_only(): return Strict().eval()
+def company(): return Company().eval()
+def pair(): return Pair().eval()
+def cut_off(): return CutOff().eval()
+def single(): return Single().eval()
 def training(): return Flat()
 def probabilities(): return nn.Sequential(Flat(), nn.Softmax(1)).eval()
 def not_finite(): return nn.Sequential(Flat(), nn.Threshold(1e9, float("nan"))).eval()
@@ -117,6 +139,8 @@ def test_other_budgets_replace_an_audit_and_leave_the_rest(audited_run, call):  
     before = records(audited_run / "cells/vat-50")
     assert call("attack", "--suite", "tiny.toml", "--out", "run", "--images", "20", "--models", "vat")[0] == 0
     after = records(audited_run / "cells/vat-50")
+    transfers = [frame["attack"].str.startswith("transfer/") for frame in (before, after)]
+    assert transfers[0].sum() == transfers[1].sum() > 0, "remade with the new images"
     of_audit = [~frame["attack"].isin(["", "fgm"]) for frame in (before, after)]
     kept = [frame[~audit].reset_index(drop=True) for frame, audit in zip((before, after), of_audit, strict=True)]
     pd.testing.assert_frame_equal(*kept)
@@ -203,6 +227,9 @@ def test_anyones_model_gets_curves_and_audit(theirs, call, factory):  # noqa: F8
         "theirs:training": "expected a model in evaluation mode (model.eval()), got training mode",
         "theirs:probabilities": "expected logits, got probabilities",
         "theirs:not_finite": "expected finite logits",
+        "theirs:pair": "expected logits as one tensor, got tuple",
+        "theirs:cut_off": "expected logits differentiable with respect to x",
+        "theirs:single": "--model theirs:single: ",
         "theirs:neither": "takes neither (N, 1, 8, 8) nor (N, 64) images",
         "theirs:no_model": "expected no_model() to give an nn.Module, got str",
         "theirs:raises": "RuntimeError: no weights here",
@@ -214,6 +241,20 @@ def test_anyones_model_gets_curves_and_audit(theirs, call, factory):  # noqa: F8
 def test_what_is_no_sound_model_is_one_line(theirs, call, factory, said):  # noqa: F811
     fails(call("attack", "--model", factory, "--data", "digits", "--out", "o"), f"--model {factory}", said)
     assert not (theirs / "o").exists()
+
+
+def test_an_answer_that_depends_on_its_company_is_seen(theirs, call):  # noqa: F811
+    code, _, err = call("attack", "--model", "theirs:company", "--data", "digits", "--images", "20", "--out", "o")
+    assert (code, err) == (0, [])
+    found = pd.read_csv(theirs / "o/report/audit.csv").set_index("check")["verdict"]
+    assert found["deterministic"] == "fail"
+    assert found["white box beats black box"] == "not run"
+
+
+def test_a_run_is_not_overwritten_by_ones_own_model(copy, call):  # noqa: F811
+    fails(
+        call("attack", "--model", "torch.nn:Identity", "--data", "digits", "--out", "run"), "run is the folder of a run"
+    )
 
 
 def test_wrong_flags_are_one_line(copy, call):  # noqa: F811

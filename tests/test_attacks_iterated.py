@@ -182,7 +182,17 @@ def test_randomness_is_that_of_the_seed_and_leaves_the_global_stream_alone(attac
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(8)
     assert torch.equal(attack(*problem(12)), first)
-    assert all(parameter.grad is None for parameter in problem(12)[0].parameters())
+
+
+@every_norm
+def test_gradients_are_on_within_and_leave_nothing_behind(norm: float) -> None:
+    model, x, y = problem(12)
+    wanted = pgd(model, x, y, eps=0.1, norm=norm), *minimum_norm(model, x, y, norm=norm)
+    with torch.no_grad():
+        found = pgd(model, x, y, eps=0.1, norm=norm), *minimum_norm(model, x, y, norm=norm)
+    assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
+    assert model.weight.grad is None
+    assert model.weight.requires_grad
 
 
 def test_errors_say_what_was_expected_and_what_came() -> None:
