@@ -128,7 +128,7 @@ def test_checkpoints(tmp_path):
     content = (tmp_path / "sound").read_bytes()
     header, body = parts(content)
     read = reading_headers(tmp_path / "header", body, load_checkpoint)
-    assert survive("header", 1500, [header], tmp_path / "header", read) > 0
+    assert survive("header", 5000, [header], tmp_path / "header", read) > 0
     survive("checkpoint", 500, [content], tmp_path / "changed", load_checkpoint)
 
 
