@@ -89,7 +89,7 @@ def refusal(name, **chosen):
 
 
 GRIDS = {  # data set, models, seeds by labels, epochs, first epoch of decay, (labelled, unlabelled) batch by labels
-    "smoke": ("digits", SEVEN, {50: (0, 1), 100: (0, 1)}, 30, 24, {50: (50, 100), 100: (100, 100)}),
+    "smoke": ("digits", SEVEN, {50: (0, 1), 100: (0, 1)}, 20, 16, {50: (50, 100), 100: (100, 100)}),
     "quick": ("mnist", SEVEN, dict.fromkeys((50, 100, 1000), (0, 1)), 10, 8, BATCHES | {50: (50, 250)}),
     "standard": ("mnist", SEVEN, dict.fromkeys((50, 100, 1000), (0, 1, 2)), 40, 32, BATCHES | {50: (50, 250)}),
     "full": ("mnist", FUSIONS, SEEDS, 250, 200, {50: (50, 100), 100: (100, 100), 1000: (100, 100)}),
