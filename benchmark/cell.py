@@ -29,7 +29,7 @@ from zoo.state import interrupted
 from zoo.training import Engine, Training, fitting_engine, train
 
 CONFIGURATION, FAILED = "config.json", "failed.json"
-OWN = ("records.csv", "history.csv", "state.safetensors", "provenance.json", FAILED)
+OWN = ("records.csv", "history.csv", "examples.csv", "state.safetensors", "provenance.json", FAILED)
 
 
 class Listener(Protocol):

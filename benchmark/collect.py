@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 
 from benchmark.cell import as_trained, check_same
 from benchmark.dispatch import failure
-from benchmark.store import HISTORY, RECORDS, read_json, read_table
+from benchmark.store import EXAMPLES, HISTORY, RECORDS, TUNING, read_json, read_table
 from benchmark.suite import Cell, Suite
 from zoo.config import ModelConfig, canonical, hashed
 from zoo.data import CHECKSUMS
@@ -25,7 +25,8 @@ THREAT_MODEL = {
     "images": "all test images, final epoch's model",
 }
 TRAINING_IMAGES = dict.fromkeys(CHECKSUMS, 60_000)
-NOT_KEYS = ("value", "n", "subset")
+NOT_KEYS = ("value", "n", "subset", "label", "predicted", "pixels")
+TABLES = {"records": RECORDS, "history": HISTORY, "examples": EXAMPLES}
 
 
 class Environment(TypedDict):
@@ -64,6 +65,8 @@ class Collected:
     history: pd.DataFrame
     plan: pd.DataFrame
     provenance: dict[str, Any]
+    tuning: pd.DataFrame
+    examples: pd.DataFrame
 
 
 def collect(suite: Suite, name: str, cells: Sequence[Cell], runs: Sequence[Path]) -> Collected:
@@ -72,7 +75,7 @@ def collect(suite: Suite, name: str, cells: Sequence[Cell], runs: Sequence[Path]
     Raises BadInput for an unreadable record, for a cell that was run with another configuration, and for records of
     two runs that contradict each other.
     """
-    frames: dict[str, list[pd.DataFrame]] = {"records": [], "history": []}
+    frames: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
     planned: list[tuple[str, str, int, int, float]] = []
     origin: dict[str, list[dict[str, Any]]] = {}
     failed: dict[str, str] = {}
@@ -80,7 +83,7 @@ def collect(suite: Suite, name: str, cells: Sequence[Cell], runs: Sequence[Path]
     for cell in cells:
         where = (cell.training.dataset, cell.model.name, cell.training.labels)
         folders = [run / "cells" / cell.name for run in runs]
-        tables = [united(folders, "records.csv", RECORDS), united(folders, "history.csv", HISTORY)]
+        tables = [united(folders, f"{name}.csv", columns) for name, columns in TABLES.items()]
         for parts, table in zip(frames.values(), tables, strict=True):
             parts += [table.assign(dataset=where[0], model=where[1], labels=where[2])] if len(table) else []
         planned += [(*where, seed, updates(cell)) for seed in dict.fromkeys([*cell.seeds, *tables[0]["seed"]])]
@@ -89,10 +92,11 @@ def collect(suite: Suite, name: str, cells: Sequence[Cell], runs: Sequence[Path]
                 origin.setdefault(cell.name, []).extend(noted)
             if reason := failure(folder):
                 failed[cell.name] = reason
-    records, history = (pd.concat(parts) if parts else pd.DataFrame() for parts in frames.values())
+    records, history, examples = (pd.concat(parts) if parts else pd.DataFrame() for parts in frames.values())
+    tuning = united([run / "tuning" for run in runs], "tuning.csv", TUNING)
     plan = pd.DataFrame(planned, columns=["dataset", "model", "labels", "seed", "updates"])
     about = provenance(suite, name, cells, origin) | ({"failed": failed} if failed else {})
-    return Collected(records, history, plan, about)
+    return Collected(records, history, plan, about, tuning, examples)
 
 
 def in_runs(cell: Cell, runs: Sequence[Path]) -> Cell:

@@ -35,7 +35,7 @@ def there_are(runs: Sequence[Path]) -> None:
 def report_files(data: Collected, run: Path) -> dict[Path, bytes]:
     """Path -> content of the report on a run. Raises BadInput for records that make no report."""
     try:
-        files = render(data.records, data.history, data.plan, data.provenance)
+        files = render(**vars(data))
     except ValueError as error:
         raise BadInput(f"records of {run}: {error}") from error
     return {run / "report" / name: content for name, content in files.items()}
@@ -52,7 +52,7 @@ def published_files() -> tuple[list[Path], dict[Path, bytes]]:
         data = collected(run.name, [run])
         files |= report_files(data, run)
         folder = (run / "report").as_posix()
-        pieces[run.name] = fragments(data.records, data.history, data.plan, data.provenance, folder)
+        pieces[run.name] = fragments(folder=folder, **vars(data))
     files[README] = embedded(README.read_text(encoding="utf-8"), pieces).encode()
     return [run / "report" for run in runs], files
 

@@ -31,6 +31,7 @@ from benchmark.progress import Progress, clock
 from benchmark.publish import renew_report
 from benchmark.store import command, environment, write_json
 from benchmark.suite import Cell, load_suite, plan, resolved
+from benchmark.virtual import show_each_other, unshown
 from benchmark.workers import Here, Job, Workers
 from zoo.data import Dataset
 from zoo.errors import BadInput
@@ -106,8 +107,10 @@ def run(
         return
     failed: dict[str, str] = {}
     missing = [cell for cell in cells if todo[cell.name] != "complete"]
-    audited = [] if shard else [cell for cell in cells if cell.attack.audit]  # what transfers, one who sees all records
-    if missing or any(untransferred(audited, cell, folder) for cell in audited):
+    together = [] if shard else cells  # what models do to each other is measured by one who sees all records
+    audited = [cell for cell in together if cell.attack.audit]
+    lacking = any(untransferred(audited, cell, folder) for cell in audited)
+    if missing or lacking or any(unshown(together, cell, folder) for cell in together):
         loaded = data_for(cells, data, device if where == "local" else "cpu")  # a cluster's head may have no GPU
         about = {"suite": name, "command": command(), "environment": environment(loaded.images.device)}
         about |= {"cells": resolved(plan(suite, name)), "checksums": loaded.checksums}
@@ -122,6 +125,7 @@ def run(
                 failed = finish(missing, job, jobs, loaded, progress)
             sound = [cell for cell in audited if cell.name not in failed]
             transfer(sound, sound, loaded, folder, progress)
+            show_each_other([cell for cell in together if cell.name not in failed], loaded, folder, progress)
     else:
         print(f"{folder}: all {len(cells)} cells are complete, nothing to do")
     renew_report(name, folder)

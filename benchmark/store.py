@@ -32,6 +32,14 @@ RECORDS = {
     "subset": "str",
 }
 HISTORY = {"seed": "int64", "epoch": "int64", "measure": "str", "value": "float64"}
+EXAMPLES = {
+    "seed": "int64",
+    "eps": "float64",
+    "example": "int64",
+    "label": "int64",
+    "predicted": "int64",
+    "pixels": "str",
+}
 MOST_BYTES = 2**28  # of a table or a JSON file
 TUNING = {
     "dataset": "str",
@@ -77,9 +85,10 @@ def read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
 def write_table(path: Path, frame: pd.DataFrame, columns: Mapping[str, str]) -> None:
     """Write a table in a fixed order of rows; the file is whole or absent. NaN values are written as nan."""
     ordered = frame.sort_values([name for name in columns if name not in ("value", "n", "subset")], kind="stable")
-    text = ordered.assign(value=ordered["value"].map(repr))
+    if "value" in columns:
+        ordered = ordered.assign(value=ordered["value"].map(repr))
     buffer = io.StringIO()
-    text.to_csv(buffer, columns=list(columns), index=False, lineterminator="\n")
+    ordered.to_csv(buffer, columns=list(columns), index=False, lineterminator="\n")
     write_whole(path, buffer.getvalue().encode())
 
 

@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from attacks import NORMS, Budget, meaning
 from zoo.config import FIXED, MODELS, STRICT, Hyperparameters, ModelConfig, TrainingConfig, appendix_a
-from zoo.data import CLASSES, DATASETS, PIXELS
+from zoo.data import CLASSES, DATASETS, INPUTS
 from zoo.errors import BadInput, unknown
 from zoo.reading import read_text
 
@@ -36,7 +36,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy's generators take
 Seeds = Annotated[tuple[Seed, ...], Field(min_length=1, max_length=1000), AfterValidator(distinct)]
 NOT_OF_MODEL = {"name", "widths", "hyperparameters"}
 NOT_OF_TRAINING = {"dataset", "labels", "labelled_batch"}
-OF_THE_VAT_PAPER = ("vat-quick", "vat-semi", "vat-supervised")
+OF_THE_VAT_PAPER = ("vat-demo", "vat-quick", "vat-semi", "vat-supervised", "vat-figures")
 BUILT_IN = ("smoke", "quick", "standard", "full", "released", "smoothness", *OF_THE_VAT_PAPER)
 
 
@@ -57,6 +57,9 @@ class AttackConfig:
     eps: Radii = Field(min_length=1)
     meanings: Names = ("fgm",)  # of the fast gradient method, each at these norms and eps: attacks.meaning
     curve: dict[str, Radii] = Field(default_factory=dict)  # further eps of "fgm", by norm
+    virtual: Radii = ()  # L2: virtual adversarial examples of each model, shown to all of its label count and seed
+    virtual_images: int = Field(default=1000, gt=0)  # of the test images, the first so many
+    virtual_drawn: int = Field(default=0, ge=0, le=10)  # of these, the first of so many classes are kept as images
     audit: Budget | None = None  # none: `run` makes none, the command `attack` one of the default budget
 
 
@@ -149,11 +152,12 @@ def plan(
             raise unknown("model", name, MODELS)
     if seeds:
         seeds = validated(LabelPlan, {"seeds": tuple(seeds), "labelled_batch": 1}, "--seeds").seeds
-    if suite.widths[-1:] != (CLASSES,):
-        raise BadInput(f"{source}: widths: expected the last one to be the {CLASSES} classes, got {list(suite.widths)}")
+    classes = CLASSES[suite.dataset]
+    if suite.widths[-1:] != (classes,):
+        raise BadInput(f"{source}: widths: expected the last one to be the {classes} classes, got {list(suite.widths)}")
     for count in suite.labels:
-        if count <= 0 or count % CLASSES:
-            raise BadInput(f"{source}: labels.{count}: expected a positive multiple of the {CLASSES} classes")
+        if count <= 0 or count % classes:
+            raise BadInput(f"{source}: labels.{count}: expected a positive multiple of the {classes} classes")
     for table, resolved_here in (("model", NOT_OF_MODEL), ("training", NOT_OF_TRAINING)):
         for key in sorted(resolved_here & getattr(suite, table).keys()):
             raise BadInput(f"{source} [{table}]: unknown key {key!r}; it belongs elsewhere in the suite")
@@ -180,7 +184,7 @@ def cell(suite: Suite, source: str, name: str, labels: int, seeds: tuple[int, ..
             f"{source}: Appendix A has no values for {name!r} at {labels} labels: add [hyperparameters.{name}]{how}"
         )
     options = suite.model | FIXED.get(name, {})
-    widths = (PIXELS[suite.dataset], *suite.widths)
+    widths = (INPUTS[suite.dataset], *suite.widths)
     where = f"{source} [model]"
     model = validated(ModelConfig, {"name": name, "widths": widths, "hyperparameters": given} | options, where)
     at = suite.labels[labels]

@@ -4,12 +4,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from reports.audit import BALL, where
 from reports.canvas import fit_scale, panels
 from reports.cells import CELL, ordered
-from reports.models import Style, styles
+from reports.models import Style, legend, styles
 from reports.section import Picture, Run, Section
 
 FEWEST = 4  # eps of a curve
@@ -66,11 +65,7 @@ def figure(curves: pd.DataFrame) -> Figure:
     fit_scale(axes[0, 0], "x", curves["eps"].to_numpy())
     for axis in axes[-1]:
         axis.set_xlabel("eps")
-    handles = [
-        Line2D([], [], color=s.colour, linestyle=s.line, marker=s.marker, markersize=4.5, label=model)
-        for model, s in looks.items()
-    ]
-    canvas.legend(handles=handles, loc="outside right upper", frameon=False, handlelength=3.5)
+    canvas.legend(handles=legend(looks), loc="outside right upper", frameon=False, handlelength=3.5)
     return canvas
 
 

@@ -17,6 +17,12 @@ PAPER_EPS = 0.3
 PLAN = {"dataset": "str", "model": "str", "labels": "int64", "seed": "int64"}
 HISTORY = {**PLAN, "epoch": "int64", "measure": "str", "value": "float64"}
 RECORDS = {**HISTORY, "attack": "str", "norm": "str", "eps": "float64", "n": "int64", "subset": "str"}
+TUNING = {
+    **{"dataset": "str", "model": "str", "labels": "int64", "eps": "float64", "alpha": "float64"},
+    **{"power_iterations": "int64", "updates": "int64", "seed": "int64", "measure": "str", "value": "float64"},
+    "n": "int64",
+}
+EXAMPLES = {**PLAN, "eps": "float64", "example": "int64", "label": "int64", "predicted": "int64", "pixels": "str"}
 MAY_BE_EMPTY = {"attack": "", "norm": "", "subset": ""}
 
 

@@ -7,12 +7,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from reports.canvas import fit_scale, panels
 from reports.cells import CELL, ordered
-from reports.models import Style, styles
+from reports.models import Style, legend, styles
 from reports.section import Picture, Run, Section
 
 TEXT = (
@@ -20,7 +19,12 @@ TEXT = (
     "outputs at an image and at the nearby image that changes them most; lower is smoother. A line is the mean over "
     "seeds, its band goes from the lowest to the highest seed; a seed that diverged is in neither."
 )
-MEASURES = {"test_error": ("test error (%)", 100.0), "smoothness": ("virtual adversarial cost, eps {eps}", 1.0)}
+MEASURES = {
+    "test_error": ("test error (%)", 100.0),
+    "train_error": ("training error (%)", 100.0),
+    "smoothness": ("virtual adversarial cost, eps {eps}", 1.0),
+    "train_smoothness": ("cost on training images, eps {eps}", 1.0),
+}
 EPS = 5.0  # VAL paper, Figure 3: of runs whose provenance does not say
 
 
@@ -71,7 +75,7 @@ def figure(curves: pd.DataFrame, eps: str = "5") -> Figure:
     for axis in axes[-1]:
         axis.set_xlabel("epoch")
         axis.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=True))
-    canvas.legend(handles=_handles(curves), loc="outside right upper", frameon=False, handlelength=3.5)
+    canvas.legend(handles=legend(looks), loc="outside right upper", frameon=False, handlelength=3.5)
     return canvas
 
 
@@ -97,10 +101,3 @@ def _diverged(curves: pd.DataFrame) -> str:
     """A line for each model of which seeds diverged."""
     counts = curves.groupby("model")["diverged"].max()
     return "\n".join(f"{model}: {counts[model]} diverged" for model in styles(counts.index) if counts[model])
-
-
-def _handles(curves: pd.DataFrame) -> list[Line2D]:
-    return [
-        Line2D([], [], color=s.colour, linestyle=s.line, marker=s.marker, markersize=4.5, label=model)
-        for model, s in styles(curves["model"]).items()
-    ]

@@ -4,10 +4,12 @@ Colours are Okabe and Ito's colour-blind-safe set without its yellow, and two of
 paper's further models; markers and lines tell the models apart in grey.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
+
+from matplotlib.lines import Line2D
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,14 @@ MODELS = {
     "lvan": Style("#D55E00", "D", "--"),
     "lvan-lw": Style("#CC79A7", "P", (0, (5, 1, 1, 1))),
 }
+
+
+def legend(looks: Mapping[str, Style]) -> list[Line2D]:
+    """A line of a legend for each model."""
+    return [
+        Line2D([], [], color=s.colour, linestyle=s.line, marker=s.marker, markersize=4.5, label=model)
+        for model, s in looks.items()
+    ]
 
 
 def rank(model: str) -> tuple[int, str]:

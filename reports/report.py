@@ -11,6 +11,7 @@ from reports import (
     audit,
     comparison,
     curves,
+    demonstration,
     deviation,
     dots,
     findings,
@@ -20,9 +21,11 @@ from reports import (
     remains,
     tables,
     transfer,
+    tuned,
+    virtual,
 )
 from reports.canvas import images
-from reports.cells import CELL, HISTORY, PLAN, RECORDS, checked, shortfall
+from reports.cells import CELL, EXAMPLES, HISTORY, PLAN, RECORDS, TUNING, checked, shortfall
 from reports.layout import csv
 from reports.origin import plain
 from reports.page import html, markdown, section_markdown
@@ -39,14 +42,20 @@ SECTIONS: dict[str, Callable[[Run], Section]] = {
     **{f"curves-{norm}": partial(attack_curves.section, norm) for norm in audit.BALL},
     "comparison": comparison.section,
     "pairs": pairs.section,
+    "demonstration": demonstration.section,
+    "tuning": partial(tuned.section, "tuning"),
+    "iterations": partial(tuned.section, "iterations"),
     "smoothness": curves.section,
     "deviation": deviation.section,
     "robustness": dots.section,
     "transfer": transfer.section,
+    "virtual": virtual.section,
+    "examples": virtual.images,
     "provenance": origin.section,
 }
 OF_ATTACKS = ("audit", "one-and-many", "remains", *(f"curves-{norm}" for norm in audit.BALL), "robustness")
 NAMES = ("report", *SECTIONS)  # a report's files are these with a suffix
+NOTHING = pd.DataFrame()
 FACTS = ("suite hash", "device", "hours", "commit")
 READING = (
     "Errors are fractions of the test images, printed in %; the CSV files hold them as fractions. Every mean names its "
@@ -61,14 +70,16 @@ def render(
     plan: pd.DataFrame,
     provenance: Mapping[str, object],
     only: Collection[str] = SECTIONS,
+    **more: pd.DataFrame,
 ) -> dict[str, bytes]:
     """File name -> content: report.md, report.html and each section's own files; same input, same bytes.
 
-    `only`: the names of the sections that are wanted. Columns: `RECORDS`, `HISTORY`, `PLAN`, and in the plan `updates`
-    where known; a frame without rows needs none.
+    `only`: the names of the sections that are wanted; `more`: what may be there, `tuning` and `examples`. Columns:
+    `RECORDS`, `HISTORY`, `PLAN`, and in the plan `updates` where known; `TUNING`, `EXAMPLES`; a frame without rows
+    needs none.
     ValueError on a missing column or a seed recorded twice.
     """
-    run = prepared(records, history, plan, provenance)
+    run = prepared(records, history, plan, provenance, **more)
     sections = [build(run) for name, build in SECTIONS.items() if name in only]
     files: dict[str, bytes] = {}
     for section in sections:
@@ -84,10 +95,15 @@ def render(
 
 
 def fragments(
-    records: pd.DataFrame, history: pd.DataFrame, plan: pd.DataFrame, provenance: Mapping[str, object], folder: str
+    records: pd.DataFrame,
+    history: pd.DataFrame,
+    plan: pd.DataFrame,
+    provenance: Mapping[str, object],
+    folder: str,
+    **more: pd.DataFrame,
 ) -> dict[str, str]:
     """What a README can embed: a table by its name, a figure by its section's, linked into `folder`."""
-    run = prepared(records, history, plan, provenance)
+    run = prepared(records, history, plan, provenance, **more)
     found: dict[str, str] = {}
     for section in (build(run) for build in SECTIONS.values()):
         found |= {table.name: table.inner_markdown() for table in section.tables}
@@ -96,7 +112,14 @@ def fragments(
     return found
 
 
-def prepared(records: pd.DataFrame, history: pd.DataFrame, plan: pd.DataFrame, provenance: Mapping[str, object]) -> Run:
+def prepared(
+    records: pd.DataFrame,
+    history: pd.DataFrame,
+    plan: pd.DataFrame,
+    provenance: Mapping[str, object],
+    tuning: pd.DataFrame = NOTHING,
+    examples: pd.DataFrame = NOTHING,
+) -> Run:
     """The frames with exactly their columns and types."""
     known = checked(plan, PLAN, "plan")
     updates = plan["updates"].to_numpy(dtype=float) if "updates" in plan else np.nan
@@ -105,6 +128,8 @@ def prepared(records: pd.DataFrame, history: pd.DataFrame, plan: pd.DataFrame, p
         checked(history, HISTORY, "history"),
         known.assign(updates=updates),
         provenance,
+        checked(tuning, TUNING, "tuning"),
+        checked(examples, EXAMPLES, "examples"),
     )
 
 

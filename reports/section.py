@@ -22,6 +22,8 @@ class Run:
     history: pd.DataFrame
     plan: pd.DataFrame
     provenance: Mapping[str, object]
+    tuning: pd.DataFrame  # columns: TUNING
+    examples: pd.DataFrame  # columns: EXAMPLES
 
     @cached_property
     def pairs(self) -> pd.DataFrame:

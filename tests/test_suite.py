@@ -5,9 +5,9 @@ from dataclasses import fields, replace
 
 import pytest
 
-from benchmark.suite import BUILT_IN, load_suite, plan
+from benchmark.suite import BUILT_IN, AttackConfig, load_suite, plan
 from benchmark.tune import with_any_eps
-from zoo.config import LATER, Hyperparameters, ModelConfig, TrainingConfig, difference, fingerprint, plain
+from zoo.config import LATER, RPT, Hyperparameters, ModelConfig, TrainingConfig, difference, fingerprint, plain
 from zoo.errors import BadInput
 
 TINY = """description = "A run of a second"
@@ -99,7 +99,7 @@ GRIDS = {  # data set, models, seeds by labels, epochs, first epoch of decay, (l
 
 
 def test_there_are_no_other_suites():
-    assert set(BUILT_IN) == {*GRIDS, *VAT_GRIDS, "vat-quick"}
+    assert set(BUILT_IN) == {*GRIDS, *VAT_GRIDS, "vat-quick", "vat-demo"}
 
 
 @pytest.mark.parametrize("name", GRIDS)
@@ -128,6 +128,11 @@ VAT_GRIDS = {  # models, seeds by labels, (labelled, unlabelled) batch, epochs, 
         {60_000: tuple(range(10))},
         ((100, 100), 100, 600, "exponential", 0, 0),
     ),
+    "vat-figures": (
+        ("supervised", "rpt", "rpt-9", "vat"),
+        {60_000: (0, 1, 2)},
+        ((100, 100), 100, 600, "exponential", 0, 0),
+    ),
     "vat-semi": (
         ("supervised", "rpt", "vat"),
         dict.fromkeys((100, 1000), (0, 1, 2)),
@@ -150,7 +155,7 @@ def test_suites_of_the_vat_paper_are_its_appendices(name):
         assert (cell.model.leaky_slope, cell.model.xi) == (0.0, None)
         assert cell.model.hidden_sd == (0.5 if name == "vat-semi" else 0.0)
         assert cell.model.hyperparameters.alpha == 1.0
-        assert cell.model.power_iterations == (0 if cell.model.name == "rpt" else 1)
+        assert cell.model.power_iterations == (0 if cell.model.name in RPT else 1)
         assert cell.model.perturbed == ("unlabelled" if name == "vat-semi" else "labelled")
     assert load_suite("vat-supervised").ranges == {
         "rpt": (1.0, 50.0),
@@ -241,23 +246,28 @@ OTHER_TRAINING = {
     "epoch_updates": 7,
     "validation": 100,
     "deviation_every": 2,
+    "train_images": 10,
 }
 
 
 def test_the_fingerprint_changes_with_every_field():
-    assert OTHER_MODEL.keys() == {field.name for field in fields(ModelConfig)}
-    assert OTHER_TRAINING.keys() == {field.name for field in fields(TrainingConfig)}
+    assert {*OTHER_MODEL, "normalised_logits"} == {field.name for field in fields(ModelConfig)}
+    assert {*OTHER_TRAINING, "points_at"} == {field.name for field in fields(TrainingConfig)}
     found = [fingerprint(MODEL, TRAINING)]
     found += [fingerprint(replace(MODEL, **{key: value}), TRAINING) for key, value in OTHER_MODEL.items()]
     found += [fingerprint(MODEL, replace(TRAINING, **{key: value})) for key, value in OTHER_TRAINING.items()]
     for tuned in (Hyperparameters((1.0, 2.5), (0.5,)), Hyperparameters((1.0, 2.0), (0.5,), 0.5)):
         found += [fingerprint(replace(MODEL, hyperparameters=tuned), TRAINING)]
+    vat, points = ModelConfig("vat", (2, 20, 2), Hyperparameters(eps=(0.5,))), replace(TRAINING, dataset="moons")
+    found += [fingerprint(vat, points), fingerprint(replace(vat, normalised_logits=False), points)]
+    found += [fingerprint(vat, replace(points, points_at=(0, 1)))]
     assert len(set(found)) == len(found)
 
 
 def test_a_field_at_what_was_done_before_it_was_there_is_not_in_the_fingerprint():
     """Folders and published hashes of earlier versions stay what they were."""
-    defaults = plain(MODEL) | plain(MODEL)["hyperparameters"] | plain(TRAINING)
+    attack = AttackConfig(("L2",), (0.1,))
+    defaults = vars(MODEL) | vars(MODEL.hyperparameters) | vars(TRAINING) | vars(attack)
     assert {name: defaults[name] for name in LATER} == LATER
     assert fingerprint(MODEL, TRAINING) == "e40283a747387ad4"
     assert difference(plain(TRAINING), replace(TRAINING, validation=100)) == "validation was 0 and is 100"

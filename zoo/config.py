@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, model_validator
 from pydantic.dataclasses import dataclass
 
+from zoo.data import INPUTS
 from zoo.errors import BadInput, unknown
 from zoo.fused import Precision
 
@@ -40,11 +41,17 @@ FIXED: dict[str, dict[str, Any]] = {
 LATER: dict[str, Any] = {
     "alpha": 1.0,
     "leaky_slope": 0.1,
+    "normalised_logits": True,
     "perturbations": 1,
     "epoch_updates": None,
     "decay": "linear",
     "validation": 0,
     "deviation_every": None,
+    "train_images": 0,
+    "points_at": (),
+    "virtual": (),  # of a suite's attacks
+    "virtual_images": 1000,
+    "virtual_drawn": 0,
 }
 
 
@@ -74,6 +81,7 @@ class ModelConfig:
     perturbed: Literal["unlabelled", "labelled", "all"] = "unlabelled"  # which examples of a batch
     perturbations: int = Field(default=1, gt=0)  # directions drawn for each example, their costs averaged
     leaky_slope: float = Field(default=0.1, ge=0, lt=1)  # of the activation below zero; 0: ReLU (VAT paper, section 4)
+    normalised_logits: bool = True  # batch normalisation of the last layer too; not with a ladder's decoder
     statistics: Literal["unlabelled", "labelled"] = "unlabelled"  # what test-time averages are taken over
 
     @model_validator(mode="after")
@@ -105,6 +113,8 @@ class ModelConfig:
             raise BadInput(f"hyperparameters.alpha has no meaning for model {self.name!r}")
         if self.perturbations > 1 and (self.name not in WITH_ALPHA or self.name in ADVERSARIAL):
             raise BadInput(f"perturbations have no meaning for model {self.name!r}")
+        if not self.normalised_logits and self.name in LADDERS:
+            raise BadInput(f"normalised_logits = false has no meaning for model {self.name!r}")
         for field, value in FIXED.get(self.name, {}).items():
             if getattr(self, field) != value:
                 raise BadInput(f"{field} of {self.name!r}: expected {value!r}, got {getattr(self, field)!r}")
@@ -146,12 +156,16 @@ class TrainingConfig:
     smoothness_iterations: int = Field(default=1, ge=0)  # its power iterations, whatever the model was trained with
     smoothness_images: int = Field(default=1000, gt=0)  # the first so many test images
     deviation_every: int | None = Field(default=None, gt=0)  # epochs between measurements of VAT paper eq. 21
+    train_images: int = Field(default=0, ge=0)  # the first so many training images are measured as the test's are
+    points_at: Counts = ()  # epochs at which every training point's output is recorded: VAT paper, Figure 1
 
     @model_validator(mode="after")
     def consistent(self) -> "TrainingConfig":
         """Refuse what cannot be trained."""
         if self.labelled_batch > self.labels:
             raise BadInput(f"labelled_batch = {self.labelled_batch} exceeds labels = {self.labels}")
+        if self.points_at and INPUTS.get(self.dataset) != 2:
+            raise BadInput(f"points_at: only points of two inputs can be shown, not those of {self.dataset!r}")
         if self.decay_from > self.epochs:
             raise BadInput(f"decay_from = {self.decay_from} exceeds epochs = {self.epochs}")
         return self

@@ -40,9 +40,9 @@ CHECKSUMS = {
     ),
 }
 TORCHVISION = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}
-DATASETS = ("digits", *CHECKSUMS)
-CLASSES = 10
-PIXELS = {"digits": 64} | dict.fromkeys(CHECKSUMS, 784)
+DATASETS = ("moons", "digits", *CHECKSUMS)
+INPUTS = {"moons": 2, "digits": 64} | dict.fromkeys(CHECKSUMS, 784)
+CLASSES = {"moons": 2, "digits": 10} | dict.fromkeys(CHECKSUMS, 10)
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ def load_dataset(name: str, root: str | Path | None = None) -> Dataset:
     `root` holds torchvision's folders (`MNIST/raw/*.gz`); it is only ever read. Raises BadInput for an unknown name
     and for a file that is missing, truncated or altered.
     """
-    if name == "digits":
-        return digits()
+    if name in MADE:
+        return MADE[name]()
     if name not in CHECKSUMS:
         raise unknown("data set", name, DATASETS)
     given = root or os.environ.get("BENCHMARK_DATA")
@@ -90,7 +90,7 @@ def load_dataset(name: str, root: str | Path | None = None) -> Dataset:
         torch.from_numpy(labels.astype(np.int64)),
         scale(test_images),
         torch.from_numpy(test_labels.astype(np.int64)),
-        classes=CLASSES,
+        classes=CLASSES[name],
         checksums=dict(zip(FILES, CHECKSUMS[name], strict=True)),
     )
 
@@ -143,8 +143,32 @@ def digits() -> Dataset:
     order = np.random.RandomState(0).permutation(len(pixels))  # a stream that NumPy has promised to keep
     images = torch.from_numpy((pixels[order] / 16).astype(np.float32))
     labels = torch.from_numpy(targets[order].astype(np.int64))
+    return made("digits", images, labels, 1297)
+
+
+def moons() -> Dataset:
+    """Two interleaved half circles, a class each, in the unit square: 1,000 points for training, 1,000 for test.
+
+    Radius 0.25, Gaussian noise of sd 0.0125; for the demonstration of the VAT paper's Figure 1, whose own points are
+    not published.
+    """
+    random, each = np.random.RandomState(0), 1000
+    labels = np.arange(2 * each) % 2
+    angle = random.uniform(0, np.pi, 2 * each)
+    upper = np.stack([np.cos(angle), np.sin(angle)], 1)
+    points = np.where(labels[:, None] == 0, upper, (1.0, 0.5) - upper) + random.normal(0, 0.05, (2 * each, 2))
+    images = torch.from_numpy((np.add(points, (1.5, 1.75)) / 4).astype(np.float32))
+    return made("moons", images, torch.from_numpy(labels.astype(np.int64)), each)
+
+
+def made(name: str, images: Tensor, labels: Tensor, training: int) -> Dataset:
+    """Data that need no file: the first so many for training, the rest for test."""
     checksum = hashlib.sha256(images.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()
-    return Dataset("digits", images[:1297], labels[:1297], images[1297:], labels[1297:], CLASSES, {"digits": checksum})
+    parts = images[:training], labels[:training], images[training:], labels[training:]
+    return Dataset(name, *parts, CLASSES[name], {name: checksum})
+
+
+MADE = {"moons": moons, "digits": digits}
 
 
 def labelled_subset(labels: Tensor, count: int, classes: int, seed: int) -> Tensor:

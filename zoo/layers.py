@@ -46,16 +46,21 @@ class Encoder(Calculating):
 
     z(l) = normalised h(l-1) W(l); z~(l) = z(l) + noise; h(l) = leaky ReLU(z~(l) + shift(l)); logits = scale (z~(L) +
     shift(L)). Only the logits have a scale: below a leaky ReLU followed by batch normalisation it would be redundant.
+    `normalised_logits` False: the last layer's projection is left as it is, without noise.
     """
 
     tracked: Tensor  # how many batches the running statistics have seen, (seeds,) or ()
 
     def __init__(
-        self, widths: Sequence[int], generators: Sequence[torch.Generator] | None = None, leaky_slope: float = 0.1
+        self,
+        widths: Sequence[int],
+        generators: Sequence[torch.Generator] | None = None,
+        leaky_slope: float = 0.1,
+        normalised_logits: bool = True,
     ) -> None:
         super().__init__()
         lead = () if generators is None else (len(generators),)
-        self.widths, self.leaky_slope = tuple(widths), leaky_slope
+        self.widths, self.leaky_slope, self.normalised_logits = tuple(widths), leaky_slope, normalised_logits
         pairs = list(pairwise(widths))
         self.weight = nn.ParameterList([gaussian_weight(generators, *pair) for pair in pairs])
         self.shift = nn.ParameterList([torch.zeros(*lead, 1, width) for width in widths[1:]])
@@ -107,7 +112,9 @@ class Encoder(Calculating):
             else:
                 projection = self.arithmetic.project(z, self.shift[layer - 2], weight, self.leaky_slope)
             extra = None if noise is None else noise.layers[layer]
-            if statistics is None:
+            if layer == self.depth and not self.normalised_logits:
+                z, own = projection.to(self.scale.dtype), self.running_statistics()[-1]  # 0 and 1 for ever
+            elif statistics is None:
                 z, own = self.arithmetic.normalise(projection, extra, 0.0 if noise is None else noise.sd)
             else:
                 own = statistics[layer - start - 1]
@@ -138,6 +145,9 @@ class Encoder(Calculating):
             below, above = path.z[layer - start : layer - start + 2]
             active = below + self.shift[layer - 1] > 0 if layer > 0 else torch.ones((), device=z.device)
             slopes.append(active.to(z.dtype) * (1 - self.leaky_slope) + self.leaky_slope)
+            if layer == self.depth - 1 and not self.normalised_logits:
+                normalisations.append(torch.positive)  # as it is
+                break
             rsd = torch.rsqrt(variance + BATCH_NORM_EPSILON)
             extra = None if noise is None else noise.layers[layer + 1]
             normalised = above if noise is None or extra is None else torch.sub(above, extra, alpha=noise.sd)

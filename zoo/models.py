@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from zoo.config import ModelConfig
 from zoo.layers import Decoder, Encoder, LayerNoise, Pass
-from zoo.perturbation import curvature, finite_difference, kl_divergence, power_iteration, scale_to
+from zoo.perturbation import curvature, divergences, finite_difference, kl_divergence, power_iteration, scale_to
 from zoo.randomness import stream
 
 Noise = Mapping[str, Tensor]
@@ -65,7 +65,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.config = config
         generators = None if seeds is None else [stream(seed, "initialisation") for seed in seeds]
-        self.encoder = Encoder(config.widths, generators, config.leaky_slope)
+        self.encoder = Encoder(config.widths, generators, config.leaky_slope, config.normalised_logits)
         self.build(generators)
 
     def build(self, generators: Sequence[torch.Generator] | None) -> None:
@@ -89,11 +89,20 @@ class Classifier(nn.Module):
         return result
 
     @torch.no_grad()
-    def smoothness(self, x: Tensor, direction: Tensor, eps: float, iterations: int) -> Tensor:
-        """The virtual adversarial cost at test time, mean over x (..., N, inputs): VAL paper eq. 5 and Figure 3."""
+    def virtual_adversarial(self, x: Tensor, direction: Tensor, eps: float, iterations: int) -> Tensor:
+        """x + r_vadv at test time, (..., N, inputs), from a random direction: VAT paper eq. 11 and 14, not clipped."""
         rest = self.encoder.linearise(x, statistics=self.encoder.running_statistics())
-        r = scale_to(power_iteration(curvature(rest), direction, iterations), eps, "L2")
-        return kl_divergence(rest.logits, self.at_test(x + r))
+        return x + scale_to(power_iteration(curvature(rest), direction, iterations), eps, "L2")
+
+    @torch.no_grad()
+    def costs(self, x: Tensor, direction: Tensor, eps: float, iterations: int) -> Tensor:
+        """LDS at test time of each x (..., N, inputs), shape (..., N): VAT paper eq. 5, smaller is smoother."""
+        moved = self.virtual_adversarial(x, direction, eps, iterations)
+        return divergences(self.at_test(x), self.at_test(moved))
+
+    def smoothness(self, x: Tensor, direction: Tensor, eps: float, iterations: int) -> Tensor:
+        """The virtual adversarial cost at test time, the mean of `costs`: VAL paper eq. 5 and Figure 3."""
+        return self.costs(x, direction, eps, iterations).mean(-1)
 
     def noise_shapes(self, sizes: Sizes) -> Shapes:
         """Name -> (examples, units) of the Gaussian noise that one step uses."""

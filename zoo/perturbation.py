@@ -17,8 +17,13 @@ def kl_divergence(p_logits: Tensor, q_logits: Tensor) -> Tensor:
 
     Mean over examples, shape (...). The D of VAL paper eq. 5 and VAT paper eq. 17.
     """
+    return divergences(p_logits, q_logits).mean(-1)
+
+
+def divergences(p_logits: Tensor, q_logits: Tensor) -> Tensor:
+    """KL(p || q) of each example, (..., examples)."""
     log_p, log_q = F.log_softmax(p_logits, -1), F.log_softmax(q_logits, -1)
-    return (log_p.exp() * (log_p - log_q)).sum(-1).mean(-1)
+    return (log_p.exp() * (log_p - log_q)).sum(-1)
 
 
 def unit(d: Tensor) -> Tensor:

@@ -139,23 +139,40 @@ class Training:
     def evaluate(self) -> None:
         """Measure what is due after this epoch; the last epoch is always due."""
         config, last = self.config, self.epoch == self.config.epochs
+        shown = self.pool[: config.train_images]
         if last or self.epoch % config.evaluate_every == 0:
             self.record({"test_error": error_rate(self.model, self.data.test_images, self.data.test_labels)})
-            if len(self.validation):
-                held = self.data.images[self.validation], self.data.labels[self.validation]
-                self.record({"validation_error": error_rate(self.model, *held)})
+            for name, indices in (("validation_error", self.validation), ("train_error", shown)):
+                if len(indices):
+                    self.record({name: error_rate(self.model, self.data.images[indices], self.data.labels[indices])})
         if last or self.epoch % config.smoothness_every == 0:
-            x = self.data.test_images[: config.smoothness_images]
-            generators = [stream(seed, "smoothness", 0, self.device) for seed in self.seeds]
-            direction = draw(generators, {"direction": (len(x), x.shape[1])})["direction"]
-            self.record(
-                {"smoothness": self.model.smoothness(x, direction, config.smoothness_eps, config.smoothness_iterations)}
-            )
-
+            self.record({"smoothness": self.costs(self.data.test_images[: config.smoothness_images]).mean(-1)})
+            if len(shown):
+                self.record({"train_smoothness": self.costs(self.data.images[shown]).mean(-1)})
+        self.record_points()
         if (every := config.deviation_every) and isinstance(self.model, VAT) and (last or self.epoch % every == 0):
             generators = [stream(seed, "deviation", self.epoch) for seed in self.seeds]
             found = deviations(self.model, partial(self.random_batch, generators))
             self.record({f"gradient_deviation/{iterations}": value for iterations, value in found.items()})
+
+    def costs(self, x: Tensor) -> Tensor:
+        """The virtual adversarial cost of each x (examples, inputs) as the model stands, (seeds, examples)."""
+        generators = [stream(seed, "smoothness", 0, self.device) for seed in self.seeds]
+        direction = draw(generators, {"direction": (len(x), x.shape[1])})["direction"]
+        return self.model.costs(x, direction, self.config.smoothness_eps, self.config.smoothness_iterations)
+
+    def record_points(self) -> None:
+        """Of every training point what the VAT paper's Figure 1 shows: p(y = 1 | x) and LDS; at first the points."""
+        if self.epoch not in self.config.points_at:
+            return
+        x = self.data.images
+        p, costs = self.model(x).detach().softmax(-1)[..., 1], self.costs(x)
+        for i in range(len(x)):
+            self.record({f"point/{i}/p": p[:, i], f"point/{i}/cost": costs[:, i]})
+            if self.epoch == min(self.config.points_at):
+                self.record({f"point/{i}/input-{j}": x[i, j].expand(len(self.seeds)) for j in range(x.shape[1])})
+                label = torch.where((self.subsets == i).any(-1), self.data.labels[i], -1)
+                self.record({f"point/{i}/label": label})
 
     def random_batch(self, generators: Sequence[torch.Generator]) -> tuple[Batch, Noise]:
         """A mini-batch drawn anew from all that is trained on, and its noise."""
@@ -259,6 +276,7 @@ def train(
     training = Training.resume(state, model, config, data, engine) if state else None
     if training is None or list(training.seeds) != list(seeds):
         training = Training(config, create(model, seeds), seeds, data, engine)
+        training.record_points()
     training.sittings.append({"from_epoch": training.epoch, "engine": engine, **(sitting or {})})
     saved = time.monotonic()
     while training.epoch < config.epochs:

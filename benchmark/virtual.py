@@ -1,0 +1,90 @@
+"""Virtual adversarial examples of a run's models, shown to all of them: VAT paper, section 4.4."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmark.attacking import Listener, checkpoint, diverged, recorded, sources, store
+from benchmark.locks import alone
+from benchmark.store import EXAMPLES, read_table, write_table
+from benchmark.suite import Cell
+from zoo.checkpoints import load_checkpoint
+from zoo.data import Dataset
+from zoo.models import Classifier
+from zoo.randomness import stream
+
+MEASURE, PREFIX = "misidentified", "virtual/"
+
+
+def show_each_other(cells: Sequence[Cell], data: Dataset, run: Path, listener: Listener) -> None:
+    """What the records of cells lack of the errors on each other's examples, and their own examples as images."""
+    for cell in cells:
+        if unshown(cells, cell, run):
+            listener.change(cell, "virtual adversarial examples")
+            with alone(run / "cells" / cell.name, wait=True):
+                store_shown(cells, cell, data, run)
+            listener.change(cell, "complete")
+
+
+def unshown(cells: Sequence[Cell], cell: Cell, run: Path) -> bool:
+    """Whether a record is missing that could be made: of a sound seed, a maker and an eps."""
+    have = recorded(run / "cells" / cell.name, MEASURE) if cell.attack.virtual else set()
+    return any(
+        (seed, PREFIX + maker.model.name, "L2", eps) not in have
+        for seed in cell.seeds
+        for maker in makers(cells, cell, run, seed)
+        for eps in cell.attack.virtual
+    )
+
+
+def makers(cells: Sequence[Cell], cell: Cell, run: Path, seed: int) -> list[Cell]:
+    """The models whose examples a cell is shown: its own and the others of its label count, where they are sound."""
+    folder = run / "cells" / cell.name
+    sound = checkpoint(folder, seed).is_file() and not diverged(folder, seed)
+    return [cell, *sources(cells, cell, run, seed)] if sound else []
+
+
+def store_shown(cells: Sequence[Cell], cell: Cell, data: Dataset, run: Path) -> None:
+    """Errors of a cell's checkpoints on the examples of each maker with the same seed; of its own some as images."""
+    x, y = data.test_images[: cell.attack.virtual_images], data.test_labels[: cell.attack.virtual_images]
+    folder = run / "cells" / cell.name
+    rows: dict[int, list[Any]] = {}
+    kept: list[Any] = []
+    for seed in cell.seeds:
+        shown: Classifier | None = None
+        for maker in makers(cells, cell, run, seed):
+            model = load_checkpoint(checkpoint(run / "cells" / maker.name, seed), data.images.device)
+            shown = shown or model  # the first maker is the cell itself
+            for eps in (0.0, *cell.attack.virtual):
+                moved = examples(model, x, seed, eps)
+                if eps:
+                    wrong = (shown(moved).argmax(1) != y).double().mean().item()
+                    rows.setdefault(seed, []).append((MEASURE, PREFIX + maker.model.name, "L2", eps, wrong, len(x)))
+                if maker == cell:
+                    kept += drawn(model, moved, y, seed, eps, cell.attack.virtual_drawn)
+    store(cell, folder, rows)
+    if kept:
+        frame = read_table(folder / "examples.csv", EXAMPLES)[:0]
+        write_table(folder / "examples.csv", frame.from_records(kept, columns=list(EXAMPLES)), EXAMPLES)
+
+
+@torch.no_grad()
+def examples(model: Classifier, x: Tensor, seed: int, eps: float) -> Tensor:
+    """x + r_vadv by one power iteration from directions that a seed's models share; x itself at eps 0."""
+    if not eps:
+        return x
+    direction = torch.randn(x.shape, generator=stream(seed, "virtual", 0, x.device), device=x.device)
+    return model.virtual_adversarial(x, direction, eps, 1)
+
+
+def drawn(model: Classifier, moved: Tensor, labels: Tensor, seed: int, eps: float, count: int) -> list[Any]:
+    """Rows of EXAMPLES: of so many classes the first image, clipped to [0, 1], two hex digits a pixel."""
+    first = {label: index for index, label in reversed([*enumerate(labels.tolist())])}
+    chosen = [first[label] for label in sorted(first)[:count]]
+    bytes_of = (255 * moved[chosen].clamp(0, 1)).round().to(torch.uint8).cpu().numpy()
+    predicted = model(moved[chosen]).argmax(1).tolist()
+    of = zip(chosen, labels[chosen].tolist(), predicted, bytes_of, strict=True)
+    return [(seed, eps, index, label, said, pixels.tobytes().hex()) for index, label, said, pixels in of]

@@ -1,0 +1,108 @@
+"""Virtual adversarial examples of trained models: who is misled by whose (VAT paper, Figure 6), and how they look."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from reports.canvas import fit_scale, panels
+from reports.cells import CELL, ordered
+from reports.models import Style, legend, styles
+from reports.section import Picture, Run, Section
+
+MEASURE, PREFIX = "misidentified", "virtual/"
+TEXT = (
+    "Error of every model on virtual adversarial examples that one of them made of test images (VAT paper, section "
+    "4.4.2 and Figure 6): a panel a maker, a line a model that is shown them. L2, not clipped, same seed on both "
+    "sides. A line is the mean over seeds, its band goes from the lowest to the highest."
+)
+OF_IMAGES = (
+    "Virtual adversarial examples x + r that each model makes of the same test images at several eps (L2; shown "
+    "clipped to [0, 1]); above each image what its maker takes it for. The VAT paper's Figure 5 has such images of "
+    "SVHN and CIFAR-10."
+)
+
+
+def section(run: Run) -> Section:
+    """Error against the size of the perturbation; nothing where it was not measured."""
+    data, heading = table(run.records), "Models on each other's virtual adversarial examples"
+    if not len(data):
+        return Section("virtual", heading, ())
+    return Section("virtual", heading, (Picture(data, figure, TEXT),), data)
+
+
+def table(records: pd.DataFrame) -> pd.DataFrame:
+    """CELL, source, eps, mean, lowest, highest, n: over the seeds that are finite."""
+    own = records[(records["measure"] == MEASURE) & np.isfinite(records["value"])]
+    own = own.assign(source=own["attack"].str.removeprefix(PREFIX))
+    values = own.groupby([*CELL, "source", "eps"])["value"].agg(mean="mean", lowest="min", highest="max", n="count")
+    return ordered(values.reset_index(), [*CELL, "source", "eps"])
+
+
+def figure(curves: pd.DataFrame) -> Figure:
+    """Rows label counts, columns the models that made the examples."""
+    looks = styles(curves["model"])
+    makers = list(styles(curves["source"]))
+    rows = list(curves.groupby(["dataset", "labels"]))
+    canvas, axes = panels((len(rows), len(makers)), (2.6, 2.5), "all", "all")
+    for row, ((dataset, labels), cell) in zip(axes, rows, strict=True):
+        for axis, maker in zip(row, makers, strict=True):
+            axis.set_title(f"examples of {maker}\n{dataset}, {labels} labels")
+            axis.tick_params(labelbottom=True, labelleft=True)
+            for model, look in looks.items():
+                _line(axis, cell[(cell["source"] == maker) & (cell["model"] == model)], look)
+        row[0].set_ylabel("error (%)")
+    axes[0, 0].set_ylim(-2, 102)
+    fit_scale(axes[0, 0], "x", curves["eps"].to_numpy())
+    for axis in axes[-1]:
+        axis.set_xlabel("eps (L2)")
+    canvas.legend(handles=legend(looks), loc="outside right upper", frameon=False, handlelength=3.5)
+    return canvas
+
+
+def _line(axis: Axes, curve: pd.DataFrame, look: Style) -> None:
+    shown: dict[str, Any] = {"color": look.colour, "linestyle": look.line, "marker": look.marker}
+    axis.plot(curve["eps"], 100 * curve["mean"], markersize=4.5, linewidth=1.3, **shown)
+    band = 100 * curve["lowest"], 100 * curve["highest"]
+    axis.fill_between(curve["eps"], *band, color=look.colour, alpha=0.12, linewidth=0)
+
+
+def images(run: Run) -> Section:
+    """The examples themselves, of each model's first seed; nothing where none were stored."""
+    data, heading = run.examples, "Virtual adversarial examples"
+    if not len(data):
+        return Section("examples", heading, ())
+    first = data["seed"] == data.groupby(CELL)["seed"].transform("min")
+    data = ordered(data[first], [*CELL, "eps", "example"])
+    return Section("examples", heading, (Picture(data, picture, OF_IMAGES),), data)
+
+
+def picture(examples: pd.DataFrame) -> Figure:
+    """A block of columns a cell, in it an image an example; rows eps, from 0, the image itself."""
+    cells = list(examples.groupby(CELL, sort=False))
+    radii, shown = sorted(examples["eps"].unique()), sorted(examples["example"].unique())
+    canvas, axes = panels((len(radii), len(cells) * len(shown)), (0.72, 0.86), "all", "all")
+    for at, ((dataset, model, labels), cell) in enumerate(cells):
+        columns = axes[:, at * len(shown) : (at + 1) * len(shown)]
+        columns[0, 0].set_title(f"{model}\n{dataset}, {labels} labels\n", loc="left")
+        of = cell.set_index(["eps", "example"])
+        for row, eps in zip(columns, radii, strict=True):
+            for axis, example in zip(row, shown, strict=True):
+                axis.set(xticks=[], yticks=[])
+                axis.grid(visible=False)
+                if (eps, example) in of.index:
+                    one = of.loc[(eps, example)]
+                    axis.imshow(pixels(one["pixels"]), cmap="gray", vmin=0, vmax=255)
+                    axis.text(0.5, 1.02, one["predicted"], transform=axis.transAxes, ha="center", fontsize=8)
+    for row, eps in zip(axes, radii, strict=True):
+        row[0].set_ylabel(f"eps {eps:g}" if eps else "image", rotation=0, ha="right", va="center")
+    return canvas
+
+
+def pixels(text: str) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+    """A square image from two hexadecimal digits a pixel."""
+    flat = np.frombuffer(bytes.fromhex(text), dtype=np.uint8)
+    side = round(len(flat) ** 0.5)
+    return flat.reshape(side, side)
