@@ -12,8 +12,8 @@ from benchmark.locks import alone
 from benchmark.store import EXAMPLES, read_table, write_table
 from benchmark.suite import Cell
 from zoo.checkpoints import load_checkpoint
+from zoo.classifier import Classifier
 from zoo.data import Dataset
-from zoo.models import Classifier
 from zoo.randomness import stream
 
 MEASURE, PREFIX = "misidentified", "virtual/"

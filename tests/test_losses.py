@@ -5,8 +5,9 @@ import oracle
 import pytest
 import torch
 
+from zoo.classifier import Batch
 from zoo.config import ADVERSARIAL, FIXED, LADDERS, MODELS, RPT, Hyperparameters, ModelConfig
-from zoo.models import Batch, create
+from zoo.models import create
 from zoo.training import draw
 
 WIDTHS = (7, 9, 8, 6, 4)

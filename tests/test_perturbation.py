@@ -6,9 +6,10 @@ import torch
 from scipy.special import log_softmax, rel_entr, softmax
 from torch.nn import functional as F
 
+from zoo.classifier import Batch
 from zoo.config import Hyperparameters, ModelConfig
 from zoo.layers import LayerNoise
-from zoo.models import Batch, create
+from zoo.models import create
 from zoo.perturbation import Linearised, curvature, finite_difference, kl_divergence, power_iteration, scale_to, unit
 from zoo.training import draw
 
@@ -107,8 +108,10 @@ def test_noise_moves_the_direction():
 @pytest.mark.parametrize("held", [False, True])
 @pytest.mark.parametrize("noisy", [False, True])
 @pytest.mark.parametrize("start", range(len(WIDTHS)))
-def test_linearised_products_against_automatic_differentiation(start, noisy, held):
-    model, generator = build(seeds=(0, 1))
+@pytest.mark.parametrize("name", ["lvac-lw", "vat"])
+def test_linearised_products_against_automatic_differentiation(name, start, noisy, held):
+    """The model vat here without normalisation at the logits."""
+    model, generator = build(name, seeds=(0, 1), normalised_logits=name != "vat")
     z, d = (gaussian(generator, 2, 12, WIDTHS[start]) for _ in range(2))
     v = gaussian(generator, 2, 12, WIDTHS[-1])
     noise = LayerNoise(0.5, [gaussian(generator, 2, 12, width) for width in WIDTHS]) if noisy else None
@@ -249,6 +252,20 @@ def evaluate(model, seed, x):
         h = z + state[f"encoder.shift.{layer - 1}"]
         h = state["encoder.scale"] * h if layer == depth else np.maximum(h, 0.1 * h)
     return h
+
+
+def test_unnormalised_logits_are_the_projection_and_its_statistics_stay():
+    model, generator = build("vat", normalised_logits=False)
+    x = gaussian(generator, 1, 12, WIDTHS[0])
+    noise = LayerNoise(0.5, [gaussian(generator, 1, 12, width) for width in WIDTHS])
+    path, encoder = model.encode(x, noise=noise), model.encoder
+    h = torch.relu(path.z[-2] + encoder.shift[-2]) - 0.1 * torch.relu(-path.z[-2] - encoder.shift[-2])
+    torch.testing.assert_close(path.logits, encoder.scale * (h @ encoder.weight[-1] + encoder.shift[-1]))
+    before = [value.clone() for value in encoder.running_statistics()[-1]]
+    encoder.track(path.statistics)
+    assert all(torch.equal(*pair) for pair in zip(before, encoder.running_statistics()[-1], strict=True))
+    with pytest.raises(ValueError, match="normalised_logits = false has no meaning for model 'ladder'"):
+        ModelConfig("ladder", WIDTHS, Hyperparameters((1.0,)), normalised_logits=False)
 
 
 def test_smoothness_against_numpy():

@@ -8,10 +8,11 @@ import pytest
 import torch
 from test_training import CONFIG, DIGITS, begin
 
+from zoo.classifier import Batch
 from zoo.config import ADVERSARIAL, FIXED, Hyperparameters, ModelConfig, TrainingConfig
 from zoo.data import held_out, labelled_subset
 from zoo.deviation import deviations, flat, normalised_deviation
-from zoo.models import Batch, create
+from zoo.models import create
 from zoo.perturbation import Linearised
 
 EPS, INPUTS = 0.25, 30

@@ -12,9 +12,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from zoo.classifier import Classifier
 from zoo.config import ModelConfig, plain
 from zoo.errors import BadInput, unknown
-from zoo.models import Classifier, create
+from zoo.models import create
 
 Layout = Mapping[str, tuple[str, tuple[int, ...]]]
 """Tensors by name: their kind of number and shape, as a safetensors header has them."""

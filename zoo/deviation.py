@@ -7,7 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from zoo.models import VAT, Batch, Noise
+from zoo.classifier import Batch, Noise
+from zoo.smoothed import VAT
 
 DRAWS = 50  # mini-batches with their perturbations a measurement; the paper names no number
 COMPARED = (0, 1)  # K: of RPT and of VAT

@@ -15,12 +15,14 @@ from torch import Tensor
 from zoo.arithmetic import PLAIN, calculating
 from zoo.captured import CapturedStep
 from zoo.checkpoints import write_tensors
+from zoo.classifier import Batch, Classifier, Noise, Shapes
 from zoo.config import ModelConfig, TrainingConfig, plain
 from zoo.data import Dataset, held_out, labelled_subset
 from zoo.deviation import deviations
 from zoo.fused import Fused, matrix_precision
-from zoo.models import VAT, Batch, Classifier, Noise, Shapes, create
+from zoo.models import create
 from zoo.randomness import permutations, stream
+from zoo.smoothed import VAT
 from zoo.state import Progress, read_state
 
 Row = tuple[int, int, str, float]

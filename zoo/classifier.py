@@ -1,0 +1,117 @@
+"""What every model is: a classifier that is trained on batches with noise from outside, and the supervised baseline.
+
+`forward(x)` gives logits of the clean path at test-time statistics. `losses(batch, noise)` gives named terms, each a
+mean over examples with the shape of the seed axis; their sum is the objective. Noise is standard Gaussian and comes
+from outside, under the names and shapes of `noise_shapes`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.config import ModelConfig
+from zoo.layers import Encoder, LayerNoise, Pass
+from zoo.perturbation import curvature, divergences, power_iteration, scale_to
+from zoo.randomness import stream
+
+Noise = Mapping[str, Tensor]
+Sizes = Mapping[str, int]  # examples a group, of the groups "labelled" and "unlabelled" (they are normalised apart)
+Shapes = dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step sees: labelled (..., n, inputs), labels (..., n), unlabelled (..., m, inputs)."""
+
+    labelled: Tensor
+    labels: Tensor
+    unlabelled: Tensor
+
+    def __getitem__(self, group: str) -> Tensor:
+        return self.labelled if group == "labelled" else self.unlabelled
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean over examples of -log p(label): logits (..., n, classes), labels (..., n) -> (...)."""
+    return -F.log_softmax(logits, -1).gather(-1, labels[..., None]).squeeze(-1).mean(-1)
+
+
+class Classifier(nn.Module):
+    """The supervised baseline: cross-entropy of a noisy pass; and what all models share."""
+
+    card: dict[str, Any]  # of a loaded checkpoint: configuration, data, versions, errors
+
+    def __init__(self, config: ModelConfig, seeds: Sequence[int] | None = None) -> None:
+        """With `seeds`, parameters have a leading axis, each seed's drawn from it; without, zeros to load into."""
+        super().__init__()
+        self.config = config
+        generators = None if seeds is None else [stream(seed, "initialisation") for seed in seeds]
+        self.encoder = Encoder(config.widths, generators, config.leaky_slope, config.normalised_logits)
+        self.build(generators)
+
+    def build(self, generators: Sequence[torch.Generator] | None) -> None:
+        """Whatever a model has beside the encoder."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs) or images (N, 1, rows, columns) in [0, 1] -> logits (N, classes), or (seeds, N, classes)."""
+        inputs = self.config.widths[0]
+        flat = x if x.shape[-1] == inputs else x.flatten(1)
+        if flat.shape[-1] != inputs:
+            raise ValueError(f"expected (N, {inputs}) inputs or images of {inputs} pixels, got {tuple(x.shape)}")
+        return self.at_test(flat)
+
+    def at_test(self, x: Tensor) -> Tensor:
+        """Logits of the clean path with running statistics, (..., N, inputs) -> (..., N, classes)."""
+        return self.encode(x, statistics=self.encoder.running_statistics()).logits
+
+    def encode(self, z: Tensor, **options: object) -> Pass:
+        """`Encoder.forward`, typed."""
+        result: Pass = self.encoder(z, **options)
+        return result
+
+    @torch.no_grad()
+    def virtual_adversarial(self, x: Tensor, direction: Tensor, eps: float, iterations: int) -> Tensor:
+        """x + r_vadv at test time, (..., N, inputs), from a random direction: VAT paper eq. 11 and 14, not clipped."""
+        rest = self.encoder.linearise(x, statistics=self.encoder.running_statistics())
+        return x + scale_to(power_iteration(curvature(rest), direction, iterations), eps, "L2")
+
+    @torch.no_grad()
+    def costs(self, x: Tensor, direction: Tensor, eps: float, iterations: int) -> Tensor:
+        """LDS at test time of each x (..., N, inputs), shape (..., N): VAT paper eq. 5, smaller is smoother."""
+        moved = self.virtual_adversarial(x, direction, eps, iterations)
+        return divergences(self.at_test(x), self.at_test(moved))
+
+    def smoothness(self, x: Tensor, direction: Tensor, eps: float, iterations: int) -> Tensor:
+        """The virtual adversarial cost at test time, the mean of `costs`: VAL paper eq. 5 and Figure 3."""
+        return self.costs(x, direction, eps, iterations).mean(-1)
+
+    def noise_shapes(self, sizes: Sizes) -> Shapes:
+        """Name -> (examples, units) of the Gaussian noise that one step uses."""
+        return self.hidden_shapes("labelled", sizes["labelled"])
+
+    def hidden_shapes(self, prefix: str, examples: int) -> Shapes:
+        """Shapes of noise on hidden layers 1..L-1."""
+        widths = self.config.widths
+        return {f"{prefix}/hidden/{layer}": (examples, widths[layer]) for layer in range(1, len(widths) - 1)}
+
+    def hidden_noise(self, noise: Noise, prefix: str) -> LayerNoise:
+        """The noise of a pass that has it on hidden layers alone."""
+        hidden = range(1, len(self.config.widths) - 1)
+        return LayerNoise(self.config.hidden_sd, [None, *[noise[f"{prefix}/hidden/{layer}"] for layer in hidden], None])
+
+    def losses(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        """Cross-entropy of the noisy pass on labelled examples."""
+        self.track(batch)
+        logits = self.encode(batch.labelled, noise=self.hidden_noise(noise, "labelled")).logits
+        return {"cross_entropy": cross_entropy(logits, batch.labels)}
+
+    @torch.no_grad()
+    def track(self, batch: Batch, clean: Pass | None = None) -> None:
+        """Update test-time statistics from a clean pass; `clean` is that of the unlabelled, where there is one."""
+        if self.config.statistics == "labelled":
+            clean = self.encode(batch.labelled)
+        self.encoder.track((clean or self.encode(batch.unlabelled)).statistics)

@@ -1,0 +1,132 @@
+"""The VAT paper's models: adversarial training, virtual adversarial training and, with K = 0, random perturbations."""
+
+from collections.abc import Mapping
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from zoo.classifier import Batch, Classifier, Noise, Shapes, Sizes, cross_entropy
+from zoo.layers import LayerNoise, Pass
+from zoo.perturbation import curvature, finite_difference, kl_divergence, power_iteration, scale_to
+
+
+def cross_entropy_gradient(logits: Tensor, labels: Tensor) -> Tensor:
+    """Of -log p(label) of each example by its logits: p - h(label), its entry at the label by the others' sum.
+
+    So the gradient of a confident example keeps its digits: p(label) - 1 would be lost where p(label) rounds to 1.
+    """
+    others = logits.softmax(-1).scatter(-1, labels[..., None], 0.0)
+    return others.scatter(-1, labels[..., None], -others.sum(-1, keepdim=True))
+
+
+def direction_name(group: str, layer: int, draw: int) -> str:
+    """The noise that is a start direction; the first draw has the name that it had alone."""
+    return f"{group}/direction/{layer}" + (f"/{draw}" if draw else "")
+
+
+class Adversarial(Classifier):
+    """Adversarial training: the baseline, and the cross-entropy at x + r_adv (VAT paper eq. 1 to 4 with alpha = 1)."""
+
+    @torch.no_grad()
+    def perturbation(self, batch: Batch, noise: LayerNoise) -> Tensor:
+        """r_adv, (..., n, inputs), a constant: eq. 3 (L2) or eq. 4 (L-infinity), one exact step from x.
+
+        The batch's statistics move with x, as they do where the perturbation is scored.
+        """
+        rest = self.encoder.linearise(batch.labelled, noise=noise)
+        direction = rest.vjp(cross_entropy_gradient(rest.logits, batch.labels))
+        return scale_to(direction, self.config.eps()[0], self.config.norm)
+
+    def losses(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        """Both terms on labelled examples with the same noise; gradients reach both passes."""
+        extra = self.hidden_noise(noise, "labelled")
+        perturbed = self.encode(batch.labelled + self.perturbation(batch, extra), noise=extra).logits
+        cost = self.config.hyperparameters.alpha * cross_entropy(perturbed, batch.labels)
+        return super().losses(batch, noise) | {"adversarial": cost}
+
+
+class VirtualAdversarial(Classifier):
+    """What a model needs to perturb layers of its encoder: noise, start directions, the perturbation itself."""
+
+    def groups(self) -> list[str]:
+        """The groups of examples that are perturbed."""
+        return ["labelled", "unlabelled"] if self.config.perturbed == "all" else [self.config.perturbed]
+
+    def noise_shapes(self, sizes: Sizes) -> Shapes:
+        """And a start direction for each perturbed layer, hidden noise for the passes that find a perturbation."""
+        shapes = super().noise_shapes(sizes)
+        passes = 1 if self.config.xi is None else 1 + max(map(self.config.iterations, self.config.eps()))
+        for group in self.groups():
+            for layer in self.config.eps():
+                for draw in range(self.config.perturbations):
+                    shapes[direction_name(group, layer, draw)] = (sizes[group], self.config.widths[layer])
+            for k in range(passes):
+                shapes |= self.hidden_shapes(f"{group}/find/{k}", sizes[group])
+        return shapes
+
+    @torch.no_grad()
+    def perturbation(self, layer: int, z: Tensor, noise: Noise, group: str, draw: int = 0) -> Tensor:
+        """r_vadv(l) at z~(l), (..., examples, units), a constant: VAL paper eq. 7, VAT paper Algorithm 1.
+
+        With K = 0 it is uniform on the sphere of radius eps: random perturbation training, VAT paper eq. 16.
+
+        Exact: the derivatives of one pass with its noise, the batch's statistics moving with z as they do where the
+        perturbation is scored. With xi: finite differences, every pass with noise of its own, as the released runs.
+        """
+        config, iterations = self.config, self.config.iterations(layer)
+        start = noise[direction_name(group, layer, draw)]
+        if iterations == 0:
+            return scale_to(start, config.eps()[layer], config.norm)
+
+        def rest(k: int, z: Tensor) -> Tensor:
+            return self.encode(z, start=layer, noise=self.hidden_noise(noise, f"{group}/find/{k}")).logits
+
+        if config.xi is None:
+            found = self.hidden_noise(noise, f"{group}/find/0")
+            product = curvature(self.encoder.linearise(z, start=layer, noise=found))
+        else:
+            passes = [partial(rest, k) for k in range(1, iterations + 1)]
+            product = finite_difference(rest(0, z), passes, z, config.xi)
+        direction = power_iteration(product, start, iterations)
+        return scale_to(direction, config.eps()[layer], config.norm)
+
+    def cost(self, layer: int, passes: Mapping[str, tuple[Pass, LayerNoise]], noise: Noise) -> Tensor:
+        """alpha KL(p(z~(l)) || p(z~(l) + r)), mean over the examples of all groups, shape (...): VAL paper eq. 5 and 6.
+
+        `passes` are each group's own from layer 0, with the noise they had: the perturbed pass has the same. Their
+        logits and r are constants; statistics are the perturbed batch's own.
+        """
+        total, examples = torch.zeros(()), 0
+        for group, (path, extra) in passes.items():
+            z = path.z[layer]
+            for draw in range(self.config.perturbations):
+                r = self.perturbation(layer, z, noise, group, draw)
+                perturbed = self.encode(z + r, start=layer, noise=extra).logits
+                total = total + kl_divergence(path.logits.detach(), perturbed) * z.shape[-2]
+                examples += z.shape[-2]
+        return self.config.hyperparameters.alpha * (total / examples)
+
+
+class VAT(VirtualAdversarial):
+    """Virtual adversarial training: the baseline, and the cost at the input (VAT paper eq. 8); K = 0 is RPT."""
+
+    def noise_shapes(self, sizes: Sizes) -> Shapes:
+        """And hidden noise for what is perturbed."""
+        shapes = super().noise_shapes(sizes)
+        for group in self.groups():
+            shapes |= self.hidden_shapes(group, sizes[group])
+        return shapes
+
+    def losses(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        """Gradients reach the labelled pass and the perturbed one."""
+        return super().losses(batch, noise) | {"virtual_adversarial_0": self.regulariser(batch, noise)}
+
+    def regulariser(self, batch: Batch, noise: Noise) -> Tensor:
+        """alpha R(K) of a batch, shape (...): VAT paper eq. 7 and 16. The unperturbed pass is a constant."""
+        passes = {}
+        with torch.no_grad():
+            for group in self.groups():
+                extra = self.hidden_noise(noise, group)
+                passes[group] = self.encode(batch[group], noise=extra), extra
+        return self.cost(0, passes, noise)
