@@ -15,7 +15,7 @@ from reports.section import Picture, Run, Section
 PREFIX = "point/"
 OUTPUTS = LinearSegmentedColormap.from_list("outputs", ["#E69F00", "#999999", "#004D7A"])
 COSTS = LinearSegmentedColormap.from_list("costs", ["#DDDDDD", "#000000"])
-SHOWN = {"p": (OUTPUTS, 1.0, "p(y = 1 | x)"), "cost": (COSTS, None, "virtual adversarial cost")}
+SHOWN = {"p": (OUTPUTS, 1.0, "p(y = 1 | x)"), "cost": (COSTS, None, "cost (LDS)")}
 TEXT = (
     "Every training point by what the model makes of it after so many epochs: above, its p(y = 1 | x), below, the "
     "virtual adversarial cost (LDS, VAT paper, equation 5). Large marks are the labelled points, squares and triangles "

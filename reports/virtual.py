@@ -13,6 +13,7 @@ from reports.models import Style, legend, styles
 from reports.section import Picture, Run, Section
 
 MEASURE, PREFIX = "misidentified", "virtual/"
+PITCH = 1.3  # images from one row to the next: above each what it is taken for
 TEXT = (
     "Error of every model on virtual adversarial examples that one of them made of test images (VAT paper, section "
     "4.4.2 and Figure 6): a panel a maker, a line a model that is shown them. L2, not clipped, same seed on both "
@@ -80,24 +81,22 @@ def images(run: Run) -> Section:
 
 
 def picture(examples: pd.DataFrame) -> Figure:
-    """A block of columns a cell, in it an image an example; rows eps, from 0, the image itself."""
+    """A panel a cell: rows eps, from 0, the image itself; columns examples."""
     cells = list(examples.groupby(CELL, sort=False))
     radii, shown = sorted(examples["eps"].unique()), sorted(examples["example"].unique())
-    canvas, axes = panels((len(radii), len(cells) * len(shown)), (0.72, 0.86), "all", "all")
-    for at, ((dataset, model, labels), cell) in enumerate(cells):
-        columns = axes[:, at * len(shown) : (at + 1) * len(shown)]
-        columns[0, 0].set_title(f"{model}\n{dataset}, {labels} labels\n", loc="left")
-        of = cell.set_index(["eps", "example"])
-        for row, eps in zip(columns, radii, strict=True):
-            for axis, example in zip(row, shown, strict=True):
-                axis.set(xticks=[], yticks=[])
-                axis.grid(visible=False)
-                if (eps, example) in of.index:
-                    one = of.loc[(eps, example)]
-                    axis.imshow(pixels(one["pixels"]), cmap="gray", vmin=0, vmax=255)
-                    axis.text(0.5, 1.02, one["predicted"], transform=axis.transAxes, ha="center", fontsize=8)
-    for row, eps in zip(axes, radii, strict=True):
-        row[0].set_ylabel(f"eps {eps:g}" if eps else "image", rotation=0, ha="right", va="center")
+    size = (0.55 * len(shown), 0.55 * PITCH * len(radii))
+    canvas, axes = panels((1, len(cells)), size, "all", "all")
+    for axis, ((dataset, model, labels), cell) in zip(axes[0], cells, strict=True):
+        axis.set(title=f"{model}\n{dataset}, {labels}", aspect="equal", xticks=[])
+        axis.grid(visible=False)
+        axis.set_frame_on(False)
+        for one in cell.itertuples():
+            x, y = shown.index(one.example), PITCH * radii.index(one.eps)
+            axis.imshow(pixels(one.pixels), cmap="gray", vmin=0, vmax=255, extent=(x + 0.02, x + 0.98, y + 1, y + 0.04))
+            axis.text(x + 0.5, y, one.predicted, ha="center", va="bottom", fontsize=7)
+        axis.set(xlim=(0, len(shown)), ylim=(PITCH * len(radii), 1 - PITCH))
+    names = ["image" if eps == 0 else f"eps {eps:g}" for eps in radii]
+    axes[0, 0].set_yticks([PITCH * row + 0.5 for row in range(len(radii))], names)
     return canvas
 
 

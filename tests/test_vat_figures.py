@@ -139,9 +139,10 @@ def test_images_are_shown_by_eps_and_example():
     assert "examples.png" in files
     kept = pd.read_csv(pd.io.common.BytesIO(files["examples.csv"]), dtype={"pixels": str})
     assert (kept["seed"] == 0).all()
-    axes = np.reshape(picture(kept).axes, (2, 4))
-    assert [axis.images[0].get_array()[0, 0] for axis in axes[1]] == [0x30, 0x50, 0x30, 0x50]
-    assert [axis.texts[0].get_text() for axis in axes[0]] == ["3", "5", "3", "5"]
+    for axis in picture(kept).axes:
+        assert [image.get_array()[0, 0] for image in axis.images] == [0x30, 0x50, 0x30, 0x50]
+        assert [said.get_text() for said in axis.texts] == ["3", "5", "3", "5"]
+        assert [label.get_text() for label in axis.get_yticklabels()] == ["image", "eps 2"]
     assert "examples.png" not in render(NOTHING, NOTHING, NOTHING, {}, ["examples"])
 
 
