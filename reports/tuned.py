@@ -84,7 +84,7 @@ def figure_of_iterations(table: pd.DataFrame) -> Figure:
             _panel(axis, cell, "power_iterations", "eps", _lines(cell["eps"]), measure, where)
             axis.set_xlabel("K, power iterations")
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-            axis.set_ylim(bottom=0)
+            axis.set_ylim(0, 1.08 * axis.get_ylim()[1])
     return canvas
 
 
