@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from attacks.checks import Clip, batches, check_images, check_labels, check_model
 from attacks.fast_gradient import moved, step
 from attacks.gradients import Loss, objective
-from attacks.measurement import wrong
+from attacks.measurement import answers, wrong
 from attacks.norms import check_bound
 
 with warnings.catch_warnings():  # Foolbox imports a name that SciPy has moved
@@ -166,6 +166,8 @@ def pgd(
     within = _checked(model, x, y, clip)
     if steps < 1 or restarts < 1:
         raise ValueError(f"expected steps and restarts >= 1, got {steps} and {restarts}")
+    if not losses:
+        raise ValueError("expected at least one loss to climb, got none")
     x = x.detach()
     adversarial, standing = x.clone(), torch.arange(len(x), device=x.device)
     with _randomness(seed, x.device), _differentiable(model):
@@ -175,7 +177,7 @@ def pgd(
             attack.loss = losses[start % len(losses)]
             parts = [standing[part] for part in batches(len(standing), batch_size)]
             found = torch.cat([attack.climb(within, x[part], y[part], eps) for part in parts])
-            broken = wrong(_logits(model, found), y[standing])
+            broken = wrong(answers(model, found), y[standing])
             kept = broken if start else torch.ones_like(broken)
             adversarial[standing[kept]] = found[kept]
             standing = standing[~broken]
@@ -216,7 +218,7 @@ def decision_based(
     if norm not in _CONSTRAINTS:
         raise ValueError(f"expected norm 2 or inf for a decision-based attack, got {norm!r}")
     within, x = _checked(model, x, y, (0.0, 1.0)), x.detach()
-    predicted = _logits(model, x).argmax(1)
+    predicted = answers(model, x).argmax(1)
     right = (predicted == y).nonzero().squeeze(1)
     apart = torch.cdist(x[right].flatten(1), x.flatten(1))
     apart[predicted[None] == y[right, None]] = math.inf
@@ -252,14 +254,9 @@ def _checked(model: nn.Module, x: Tensor, y: Tensor, clip: Clip | None) -> Any:
     return PyTorchModel(model, bounds=clip or WIDE, device=x.device)
 
 
-def _logits(model: nn.Module, x: Tensor) -> Tensor:
-    with torch.no_grad():
-        return torch.cat([model(x[part]) for part in batches(len(x), 1000)])
-
-
 def _nearest(model: nn.Module, x: Tensor, y: Tensor, found: Tensor, norm: float) -> tuple[Tensor, Tensor]:
     """What was found, and how far it is; an attack's own word that it is adversarial is not taken for it."""
-    already, broken = wrong(_logits(model, x), y), wrong(_logits(model, found), y)
+    already, broken = wrong(answers(model, x), y), wrong(answers(model, found), y)
     distance = torch.linalg.vector_norm((found.double() - x.double()).flatten(1), norm, dim=1)
     distance = distance.where(broken, math.inf).where(~already, 0.0)
     shape = (-1, *[1] * (x.ndim - 1))
