@@ -51,7 +51,7 @@ class Budget:
     more_steps: Count = 100  # at the radius that breaks about half, on what stood there
     more_restarts: Count = 3
     minimum_norm_steps: Count = 100  # five times as many in L1
-    decision_images: Count = 40  # of the decision-based attack, the first so many
+    decision_images: Count = 100  # of the decision-based attack, the first so many
     decision_steps: Count = 10
     noise_draws: Count = 10
 

@@ -1,9 +1,9 @@
 """Iterated, minimum-norm and decision-based attacks, and noise as their control.
 
 Attacks are Foolbox 3.3.4's. Where one of its methods is not sound the class is derived and that method mended:
-steps lost to a floor of 1e-12 under tiny gradients; L1 descent that spreads its step over all pixels and scales back
-instead of projecting; an L2 projection of the minimum-norm attack that is the identity; a decision-based gradient
-divided by the length of the whole batch's. tests/test_attacks_iterated.py shows each of them.
+steps lost to a floor of 1e-12 under tiny gradients; L1 descent that scales back instead of projecting, and so never
+leaves the direction of the gradient; an L2 projection of the minimum-norm attack that is the identity; a decision-based
+gradient divided by the length of the whole batch's. tests/test_attacks_iterated.py shows each of them.
 """
 
 import math
@@ -53,6 +53,7 @@ class _Descent:
     steps: int
 
     loss: Loss
+    first: bool  # of several starts
     run: Any  # Foolbox's
 
     def climb(self, model: Any, x: Tensor, y: Tensor, eps: float) -> Tensor:
@@ -81,13 +82,20 @@ class _Descent:
         return _Annealed(stepsize, self.steps)
 
     def normalize(self, gradients: Any, *, x: Any, bounds: Any) -> Any:
-        """Each example's steepest unit step: in L1 all of it on the pixel with the largest gradient."""
+        """Each example's steepest unit step."""
         return ep.astensor(step(gradients.raw, eps=1.0, norm=self.order, l1="pixel"))
 
 
 class _L1Descent(_Descent, foolbox.L1ProjectedGradientDescentAttack):  # type: ignore[misc]
     order = 1
     first_step = 1.0
+
+    def normalize(self, gradients: Any, *, x: Any, bounds: Any) -> Any:
+        """First all of it on the pixel with the largest gradient; later along the gradient: projection makes it sparse.
+
+        The one is the optimum of a linear model, the other breaks more images of a network.
+        """
+        return ep.astensor(step(gradients.raw, eps=1.0, norm=1 if self.first else 2, l1="pixel"))
 
     def project(self, x: Any, x0: Any, epsilon: float) -> Any:
         """The nearest point of the ball."""
@@ -174,7 +182,7 @@ def pgd(
         for start, budget in enumerate([-(-steps // 4), *[steps] * restarts]):
             kind = _DESCENTS[norm]
             attack = kind(rel_stepsize=kind.first_step, steps=budget, random_start=start > 1)
-            attack.loss = losses[start % len(losses)]
+            attack.loss, attack.first = losses[start % len(losses)], start == 0
             parts = [standing[part] for part in batches(len(standing), batch_size)]
             found = torch.cat([attack.climb(within, x[part], y[part], eps) for part in parts])
             broken = wrong(answers(model, found), y[standing])

@@ -19,7 +19,7 @@ BALL = {"L1-spread": "L1", "L1-pixel": "L1", "L2": "L2", "Linf": "Linf"}
 
 EFFORTS = {
     "pgd": "many steps {} (steps x restarts, the larger at the eps that breaks about half)",
-    "fmn": "minimum norm {} steps (the larger in L1)",
+    "fmn": "minimum norm {} steps",
     "hsj": "decision-based {} steps on the first {} images",
     "noise": "noise {} draws of each kind",
 }
