@@ -1,9 +1,9 @@
 """Iterated, minimum-norm and decision-based attacks, and noise as their control.
 
 Attacks are Foolbox 3.3.4's. Where one of its methods is not sound the class is derived and that method mended:
-steps lost to a floor of 1e-12 under tiny gradients; L1 descent that spreads its step over all pixels and scales back
-instead of projecting; an L2 projection of the minimum-norm attack that is the identity; a decision-based gradient
-divided by the length of the whole batch's. tests/test_attacks_iterated.py shows each of them.
+steps lost to a floor of 1e-12 under tiny gradients; L1 descent that scales back instead of projecting, and so never
+leaves the direction of the gradient; an L2 projection of the minimum-norm attack that is the identity; a decision-based
+gradient divided by the length of the whole batch's. tests/test_attacks_iterated.py shows each of them.
 """
 
 import math
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from attacks.checks import Clip, batches, check_images, check_labels, check_model
 from attacks.fast_gradient import moved, step
 from attacks.gradients import Loss, objective
-from attacks.measurement import wrong
+from attacks.measurement import answers, wrong
 from attacks.norms import check_bound
 
 with warnings.catch_warnings():  # Foolbox imports a name that SciPy has moved
@@ -53,6 +53,7 @@ class _Descent:
     steps: int
 
     loss: Loss
+    first: bool  # of several starts
     run: Any  # Foolbox's
 
     def climb(self, model: Any, x: Tensor, y: Tensor, eps: float) -> Tensor:
@@ -81,13 +82,20 @@ class _Descent:
         return _Annealed(stepsize, self.steps)
 
     def normalize(self, gradients: Any, *, x: Any, bounds: Any) -> Any:
-        """Each example's steepest unit step: in L1 all of it on the pixel with the largest gradient."""
+        """Each example's steepest unit step."""
         return ep.astensor(step(gradients.raw, eps=1.0, norm=self.order, l1="pixel"))
 
 
 class _L1Descent(_Descent, foolbox.L1ProjectedGradientDescentAttack):  # type: ignore[misc]
     order = 1
     first_step = 1.0
+
+    def normalize(self, gradients: Any, *, x: Any, bounds: Any) -> Any:
+        """First all of it on the pixel with the largest gradient; later along the gradient: projection makes it sparse.
+
+        The one is the optimum of a linear model, the other breaks more images of a network.
+        """
+        return ep.astensor(step(gradients.raw, eps=1.0, norm=1 if self.first else 2, l1="pixel"))
 
     def project(self, x: Any, x0: Any, epsilon: float) -> Any:
         """The nearest point of the ball."""
@@ -166,16 +174,18 @@ def pgd(
     within = _checked(model, x, y, clip)
     if steps < 1 or restarts < 1:
         raise ValueError(f"expected steps and restarts >= 1, got {steps} and {restarts}")
+    if not losses:
+        raise ValueError("expected at least one loss to climb, got none")
     x = x.detach()
     adversarial, standing = x.clone(), torch.arange(len(x), device=x.device)
     with _randomness(seed, x.device), _differentiable(model):
         for start, budget in enumerate([-(-steps // 4), *[steps] * restarts]):
             kind = _DESCENTS[norm]
             attack = kind(rel_stepsize=kind.first_step, steps=budget, random_start=start > 1)
-            attack.loss = losses[start % len(losses)]
+            attack.loss, attack.first = losses[start % len(losses)], start == 0
             parts = [standing[part] for part in batches(len(standing), batch_size)]
             found = torch.cat([attack.climb(within, x[part], y[part], eps) for part in parts])
-            broken = wrong(_logits(model, found), y[standing])
+            broken = wrong(answers(model, found), y[standing])
             kept = broken if start else torch.ones_like(broken)
             adversarial[standing[kept]] = found[kept]
             standing = standing[~broken]
@@ -216,7 +226,7 @@ def decision_based(
     if norm not in _CONSTRAINTS:
         raise ValueError(f"expected norm 2 or inf for a decision-based attack, got {norm!r}")
     within, x = _checked(model, x, y, (0.0, 1.0)), x.detach()
-    predicted = _logits(model, x).argmax(1)
+    predicted = answers(model, x).argmax(1)
     right = (predicted == y).nonzero().squeeze(1)
     apart = torch.cdist(x[right].flatten(1), x.flatten(1))
     apart[predicted[None] == y[right, None]] = math.inf
@@ -252,14 +262,9 @@ def _checked(model: nn.Module, x: Tensor, y: Tensor, clip: Clip | None) -> Any:
     return PyTorchModel(model, bounds=clip or WIDE, device=x.device)
 
 
-def _logits(model: nn.Module, x: Tensor) -> Tensor:
-    with torch.no_grad():
-        return torch.cat([model(x[part]) for part in batches(len(x), 1000)])
-
-
 def _nearest(model: nn.Module, x: Tensor, y: Tensor, found: Tensor, norm: float) -> tuple[Tensor, Tensor]:
     """What was found, and how far it is; an attack's own word that it is adversarial is not taken for it."""
-    already, broken = wrong(_logits(model, x), y), wrong(_logits(model, found), y)
+    already, broken = wrong(answers(model, x), y), wrong(answers(model, found), y)
     distance = torch.linalg.vector_norm((found.double() - x.double()).flatten(1), norm, dim=1)
     distance = distance.where(broken, math.inf).where(~already, 0.0)
     shape = (-1, *[1] * (x.ndim - 1))

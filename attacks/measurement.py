@@ -121,6 +121,12 @@ def measure_fgm_together(
     ]
 
 
+def answers(model: nn.Module, x: Tensor) -> Tensor:
+    """The model's answers to x (N, ...), a thousand at a time: (N, classes), without gradient."""
+    with torch.no_grad():
+        return torch.cat([model(x[part]) for part in batches(len(x), 1000)])
+
+
 def wrong(logits: Tensor, truth: Tensor) -> Tensor:
     """(N,) bool: the largest logit is another class's, or some logit is NaN and there is no answer."""
     return (logits.argmax(1) != truth) | logits.isnan().any(1)

@@ -89,7 +89,7 @@ def changed(attack: AttackConfig, norms: tuple[str, ...], eps: tuple[float, ...]
     """A suite's attacks with what was typed in its place; with an audit, the default one where the suite has none."""
     budget = attack.audit or Budget()
     budget = budget if images is None else replace(budget, images=images)
-    curve = {} if norms or eps else attack.curve
+    curve = {} if eps else {norm: radii for norm, radii in attack.curve.items() if norm in (norms or NORMS)}
     for norm in norms:
         if norm not in NORMS:
             raise unknown("norm", norm, NORMS)

@@ -1,19 +1,21 @@
 """A cell's checkpoints under attack: the fast gradient method, the audit, transfer between the models of a run."""
 
+import hashlib
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
 
 from attacks import BALLS, Budget, audit, fgm, measure_fgm_together
+from attacks.measurement import answers, wrong
 from benchmark.locks import alone
-from benchmark.store import RECORDS, made_by, merge, note, read_table, write_table
+from benchmark.store import RECORDS, made_by, merge, note, read_table, stages, write_table
 from benchmark.suite import AttackConfig, Cell
 from zoo.checkpoints import Together, load_checkpoint
 from zoo.data import Dataset
@@ -50,25 +52,35 @@ def recorded(folder: Path, measure: str) -> set[tuple[int, str, str, float]]:
     return set(have.itertuples(index=False, name=None))
 
 
-def unattacked(cell: Cell, folder: Path) -> list[int]:
-    """The cell's seeds that lack a record of one of the suite's fast gradient methods."""
+def unattacked(attack: AttackConfig, seeds: Sequence[int], folder: Path) -> list[int]:
+    """The seeds that lack a record of one of the suite's fast gradient methods."""
     have = recorded(folder, ATTACK_MEASURES[-1])
-    return [seed for seed in cell.seeds if any((seed, *setting) not in have for setting in settings(cell.attack))]
+    return [seed for seed in seeds if any((seed, *setting) not in have for setting in settings(attack))]
 
 
-def unaudited(cell: Cell, folder: Path) -> list[int]:
-    """The cell's seeds that lack an audit of the suite's budget."""
-    if cell.attack.audit is None:
+def unaudited(attack: AttackConfig, seeds: Sequence[int], folder: Path) -> list[int]:
+    """The seeds that lack an audit, or whose last one was of another budget."""
+    if attack.audit is None:
         return []
-    wanted = audited(cell.attack.audit)
     have = recorded(folder, "attacked_error")
-    return [seed for seed in cell.seeds if any((seed, *setting) not in have for setting in wanted)]
+    budgets = {seed: stage.get("budget") for stage in stages(folder, "audit") for seed in stage["seeds"]}
+    wanted = audited(attack.audit)
+    return [
+        seed
+        for seed in seeds
+        if budgets.get(seed) != spent(attack.audit) or any((seed, *setting) not in have for setting in wanted)
+    ]
+
+
+def spent(budget: Budget) -> dict[str, Any]:
+    """A budget as its record has it."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(budget)))
+    return plain
 
 
 def audited(budget: Budget) -> list[Setting]:
-    """What an audit of this budget cannot be without."""
-    usual, of = f"pgd-{budget.steps}x{budget.restarts}", f"worst-{budget.images}"
-    return [(attack, ball, eps) for attack in (usual, of) for ball, radii in budget.eps.items() for eps in radii]
+    """The last that an audit of this budget finds."""
+    return [(f"worst-{budget.images}", ball, eps) for ball, radii in budget.eps.items() for eps in radii]
 
 
 class Listener(Protocol):
@@ -80,26 +92,45 @@ class Listener(Protocol):
 
 def attack_cell(cell: Cell, data: Dataset, folder: Path, listener: Listener) -> None:
     """Whatever of the suite's attacks and audits a cell's checkpoints lack, added to its records."""
-    if seeds := unattacked(cell, folder):
-        listener.change(cell, "attacking")
-        started = time.monotonic()
+
+    def load(seeds: Sequence[int]) -> nn.Module:
         models = [load_checkpoint(checkpoint(folder, seed), data.images.device) for seed in seeds]
-        rows = fast_gradient_rows(Together(models), len(models), cell.attack, data)
-        finish("attack", seeds, started, data, folder)  # before the records: none of them is without its origin
-        store(cell, folder, dict(zip(seeds, rows, strict=True)))
-    for seed in unaudited(cell, folder):
-        store_audit(cell, seed, folder, data, partial(announce, listener, cell, seed))
+        return Together(models) if len(models) > 1 else models[0]
+
+    attack_models(load, cell.attack, cell.seeds, data, folder, partial(listener.change, cell))
 
 
-def announce(listener: Listener, cell: Cell, seed: int, stage: str) -> None:
-    """Tell a listener of a stage of a seed's audit."""
-    listener.change(cell, f"seed {seed}: {stage}")
+def attack_models(
+    load: Callable[[Sequence[int]], nn.Module],
+    attack: AttackConfig,
+    seeds: Sequence[int],
+    data: Dataset,
+    folder: Path,
+    tell: Callable[[str], None],
+) -> None:
+    """Whatever of the attacks and audits models lack in the records of a folder, which say of each what it errs clean.
+
+    `load` gives the models of some seeds as one, `tell` hears of each stage.
+    """
+    if missing := unattacked(attack, seeds, folder):
+        tell("attacking")
+        started = time.monotonic()
+        rows = fast_gradient_rows(load(missing), len(missing), attack, data)
+        finish("attack", missing, started, data, folder)  # before the records: none of them is without its origin
+        store(folder, dict(zip(missing, rows, strict=True)))
+    for seed in unaudited(attack, seeds, folder):
+        store_audit(partial(load, [seed]), attack.audit or Budget(), seed, folder, data, partial(of_seed, tell, seed))
 
 
-def finish(kind: str, seeds: Sequence[int], started: float, data: Dataset, folder: Path) -> None:
-    """Note a stage of a cell: what was done with which seeds, for how long, by whom."""
+def of_seed(tell: Callable[[str], None], seed: int, stage: str) -> None:
+    """Tell of a stage of a seed's audit."""
+    tell(f"seed {seed}: {stage}")
+
+
+def finish(kind: str, seeds: Sequence[int], started: float, data: Dataset, folder: Path, **more: Any) -> None:
+    """Note a stage of a cell: what was done with which seeds, for how long, by whom, and what more there is to say."""
     hours = (time.monotonic() - started) / 3600
-    note(folder, {"stage": kind, "seeds": list(seeds), "hours": hours, "sittings": [made_by(data)]})
+    note(folder, {"stage": kind, "seeds": list(seeds), "hours": hours, "sittings": [made_by(data)]} | more)
 
 
 def fast_gradient_rows(model: nn.Module, count: int, attack: AttackConfig, data: Dataset) -> list[list[Any]]:
@@ -115,15 +146,18 @@ def fast_gradient_rows(model: nn.Module, count: int, attack: AttackConfig, data:
     return rows
 
 
-def store_audit(cell: Cell, seed: int, folder: Path, data: Dataset, tell: Callable[[str], None]) -> None:
-    """Audit one checkpoint, in the place of any earlier audit of it; of a diverged one the records say so."""
-    budget, started = cell.attack.audit or Budget(), time.monotonic()
+def store_audit(
+    load: Callable[[], nn.Module], budget: Budget, seed: int, folder: Path, data: Dataset, tell: Callable[[str], None]
+) -> None:
+    """Audit one model, in the place of any earlier audit of it; of a diverged one the records say so."""
+    started = time.monotonic()
     if diverged(folder, seed):
         rows: list[Any] = [("attacked_error", *setting, math.nan, 0) for setting in audited(budget)]
     else:
-        rows = audit_rows(load_checkpoint(checkpoint(folder, seed), data.images.device), data, budget, tell)
-    finish("audit", [seed], started, data, folder)
-    store(cell, folder, {seed: rows}, instead_of=lambda attack: attack != "" and not attack.startswith("fgm"))
+        rows = audit_rows(load(), data, budget, tell)
+    forget(folder, [seed], lambda attack: attack != "" and not attack.startswith("fgm"))
+    finish("audit", [seed], started, data, folder, budget=spent(budget))
+    store(folder, {seed: rows})
 
 
 def audit_rows(model: nn.Module, data: Dataset, budget: Budget, tell: Callable[[str], None]) -> list[Any]:
@@ -146,7 +180,7 @@ def transfer(cells: Sequence[Cell], among: Sequence[Cell], data: Dataset, run: P
 
 def store_transfer(cells: Sequence[Cell], cell: Cell, run: Path, data: Dataset) -> None:
     """What single steps on the other models of this label count, same seed, do to the checkpoints of a cell."""
-    budget = cell.attack.audit or Budget()
+    budget, started = cell.attack.audit or Budget(), time.monotonic()
     x, y = data.test_images[: budget.images], data.test_labels[: budget.images]
     folder = run / "cells" / cell.name
     rows: dict[int, list[Any]] = {}
@@ -155,17 +189,36 @@ def store_transfer(cells: Sequence[Cell], cell: Cell, run: Path, data: Dataset) 
         for source in sources(cells, cell, run, seed):
             model = load_checkpoint(checkpoint(run / "cells" / source.name, seed), data.images.device)
             rows.setdefault(seed, []).extend(transfer_rows(model, source.model.name, target, x, y, budget))
-    store(cell, folder, rows)
+    forget(folder, list(rows), lambda attack: attack.startswith(TRANSFER))
+    finish("transfer", list(rows), started, data, folder, sources=origins(cells, cell, run))
+    store(folder, rows)
 
 
 def untransferred(cells: Sequence[Cell], cell: Cell, run: Path) -> bool:
-    """Whether a record of a transfer that could be made is missing."""
-    have = {entry[:2] for entry in recorded(run / "cells" / cell.name, "attacked_error")}
+    """Whether a record of a transfer that could be made is missing, or a source has been trained anew since."""
+    folder = run / "cells" / cell.name
+    have = {entry[:2] for entry in recorded(folder, "attacked_error")}
+    made = {seed: of for stage in stages(folder, "transfer") for seed, of in stage.get("sources", {}).items()}
     return any(
-        (seed, TRANSFER + source.model.name) not in have
-        for seed in cell.seeds
-        for source in sources(cells, cell, run, seed)
+        (int(seed), TRANSFER + name) not in have or made.get(seed, {}).get(name) != training
+        for seed, of in origins(cells, cell, run).items()
+        for name, training in of.items()
     )
+
+
+def origins(cells: Sequence[Cell], target: Cell, run: Path) -> dict[str, dict[str, str]]:
+    """Seed -> model -> the training that its checkpoint is from, of all that can transfer to a cell."""
+    return {
+        str(seed): {cell.model.name: training(run / "cells" / cell.name, seed) for cell in of}
+        for seed in target.seeds
+        if (of := list(sources(cells, target, run, seed)))
+    }
+
+
+def training(folder: Path, seed: int) -> str:
+    """The last training of a seed, as a hash of what was noted about it."""
+    last = [stage for stage in stages(folder, "training") if seed in stage["seeds"]][-1:]
+    return hashlib.sha256(json.dumps(last, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def sources(cells: Sequence[Cell], target: Cell, run: Path, seed: int) -> Iterator[Cell]:
@@ -183,13 +236,10 @@ def transfer_rows(
     source: nn.Module, name: str, target: nn.Module, x: Tensor, y: Tensor, budget: Budget
 ) -> Iterator[tuple[str, str, str, float, float, int]]:
     """The target's error on images that a single step on the source's margin made, in L2 and L-infinity."""
-    with torch.no_grad():
-        clean = target(x).argmax(1) != y
+    clean = wrong(answers(target, x), y)
     for ball in ("L2", "Linf"):
         for eps in budget.eps.get(ball, ()):
-            moved = fgm(source, x, eps=eps, norm=BALLS[ball], y=y, loss="margin")
-            with torch.no_grad():
-                hit = clean | (target(moved).argmax(1) != y)
+            hit = clean | wrong(answers(target, fgm(source, x, eps=eps, norm=BALLS[ball], y=y, loss="margin")), y)
             yield "attacked_error", TRANSFER + name, ball, eps, hit.double().mean().item(), len(x)
 
 
@@ -200,23 +250,21 @@ def diverged(folder: Path, seed: int) -> bool:
     return bool(own["value"].isna().all())
 
 
-def store(
-    cell: Cell,
-    folder: Path,
-    rows: Mapping[int, Sequence[Any]],
-    instead_of: Callable[[str], bool] = lambda attack: False,
-) -> None:
-    """Add rows (measure, attack, norm, eps, value, n) by seed to a cell's records; a diverged seed's values are NaN.
-
-    What the records had of these seeds under attacks that `instead_of` names goes.
-    """
+def forget(folder: Path, seeds: Sequence[int], of: Callable[[str], bool]) -> None:
+    """Drop what the records have of these seeds under the attacks that `of` names, before who makes others is noted."""
     records = read_table(folder / "records.csv", RECORDS)
-    trained = records[records["measure"] == "test_error"].set_index("seed")
-    subsets, errors = trained["subset"].to_dict(), trained["value"].to_dict()
-    gone = records["seed"].isin(list(rows)) & records["attack"].map(instead_of).astype(bool)
+    gone = records["seed"].isin(seeds) & records["attack"].map(of).astype(bool)
+    write_table(folder / "records.csv", records[~gone], RECORDS)
+
+
+def store(folder: Path, rows: Mapping[int, Sequence[Any]]) -> None:
+    """Add rows (measure, attack, norm, eps, value, n) by seed to the records; a diverged seed's values are NaN."""
+    records = read_table(folder / "records.csv", RECORDS)
+    trained = records[records["measure"] == "test_error"]
+    of = {seed: own for seed, *own in trained[["seed", "epoch", "value", "subset"]].itertuples(index=False, name=None)}
     new = [
-        (seed, cell.training.epochs, *row[:4], math.nan if math.isnan(errors[seed]) else row[4], row[5], subsets[seed])
-        for seed, own in rows.items()
-        for row in own
+        (seed, epoch, *row[:4], math.nan if math.isnan(error) else row[4], row[5], subset)
+        for seed, (epoch, error, subset) in of.items()
+        for row in rows.get(seed, ())
     ]
-    write_table(folder / "records.csv", merge(records[~gone], new, RECORDS), RECORDS)
+    write_table(folder / "records.csv", merge(records, new, RECORDS), RECORDS)

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import TypeAdapter
-from typing_extensions import TypedDict
 
 from benchmark.cell import as_trained, check_same
 from benchmark.dispatch import failure
-from benchmark.store import EXAMPLES, HISTORY, RECORDS, TUNING, read_json, read_table
+from benchmark.store import EXAMPLES, HISTORY, RECORDS, TUNING, read_table, stages
 from benchmark.suite import Cell, Suite
 from zoo.config import ModelConfig, canonical, hashed
 from zoo.data import CHECKSUMS
@@ -27,34 +25,6 @@ THREAT_MODEL = {
 TRAINING_IMAGES = dict.fromkeys(CHECKSUMS, 60_000)
 NOT_KEYS = ("value", "n", "subset", "label", "predicted", "pixels")
 TABLES = {"records": RECORDS, "history": HISTORY, "examples": EXAMPLES}
-
-
-class Environment(TypedDict):
-    """Of a sitting: see `store.environment`."""
-
-    commit: str
-    clean_tree: bool
-    python: str
-    versions: dict[str, str]
-    device: str
-    threads: int
-
-
-class Sitting(TypedDict):
-    """One process's part in a stage: see `store.made_by`."""
-
-    command: str
-    environment: Environment
-    checksums: dict[str, str]
-
-
-class Stage(TypedDict):
-    """Of a cell's provenance: see `store.note`."""
-
-    stage: str
-    seeds: list[int]
-    hours: float
-    sittings: list[Sitting]
 
 
 @dataclass(frozen=True)
@@ -88,8 +58,8 @@ def collect(suite: Suite, name: str, cells: Sequence[Cell], runs: Sequence[Path]
             parts += [table.assign(dataset=where[0], model=where[1], labels=where[2])] if len(table) else []
         planned += [(*where, seed, updates(cell)) for seed in dict.fromkeys([*cell.seeds, *tables[0]["seed"]])]
         for folder, run in zip(folders, distinguished(runs), strict=True):
-            if noted := stages_of(folder / "provenance.json", run):
-                origin.setdefault(cell.name, []).extend(noted)
+            if noted := stages(folder):
+                origin.setdefault(cell.name, []).extend(stage | {"run": run} for stage in noted)
             if reason := failure(folder):
                 failed[cell.name] = reason
     records, history, examples = (pd.concat(parts) if parts else pd.DataFrame() for parts in frames.values())
@@ -145,18 +115,6 @@ def named(row: "pd.Series[Any]", keys: Sequence[str]) -> str:
     return ", ".join(f"{key} {row[key]}" for key in keys if str(row[key]) not in ("", "nan"))
 
 
-def stages_of(path: Path, run: str) -> list[dict[str, Any]]:
-    """The stages that a cell's provenance has, with the run's name. Raises BadInput where it is none."""
-    if (noted := read_json(path)) is None:
-        return []
-    try:
-        stages = [stage | {"run": run} for stage in noted["stages"]]
-        TypeAdapter(list[Stage]).validate_python(stages)
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadInput(f"{path} is no cell's provenance ({error!r}): restore it, or delete the cell") from error
-    return stages
-
-
 def updates(cell: Cell) -> float:
     """How many steps a training takes, NaN where the size of the data set is not fixed."""
     images = TRAINING_IMAGES.get(cell.training.dataset)
@@ -176,10 +134,10 @@ def provenance(
     suite: Suite, name: str, cells: Sequence[Cell], origin: Mapping[str, list[dict[str, Any]]]
 ) -> dict[str, Any]:
     """Everything needed to judge the numbers: what was done, by which code, on which machine, for how long."""
-    stages = [stage for noted in origin.values() for stage in noted]
-    sittings = [sitting for stage in stages for sitting in stage["sittings"]]
+    noted = [stage for of in origin.values() for stage in of]
+    sittings = [sitting for stage in noted for sitting in stage["sittings"]]
     where = [sitting["environment"] for sitting in sittings]
-    hours = sum(stage["hours"] for stage in stages if stage["stage"] == "training")
+    hours = sum(stage["hours"] for stage in noted if stage["stage"] == "training")
     packages = dict.fromkeys(package for each in where for package in each["versions"])
     return {
         "suite": Path(name).stem,

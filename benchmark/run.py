@@ -63,6 +63,7 @@ from zoo.training import Engine
 )
 @click.option("--ray-address", help="With --engine ray: of the cluster, e.g. auto. Default: one is started here.")
 @click.option("--gpus-per-cell", type=click.FloatRange(min=0), help="With --engine ray, e.g. 0.5. Default: none.")
+@click.option("--no-audit", is_flag=True, help="Leave the suite's audit to the command `attack`.")
 @click.option("--fresh", is_flag=True, help="Start over the cells whose configuration in the folder is another.")
 @click.option("--shard", type=SHARD, help="Only the i-th of n parts of the cells, e.g. 3/16: for arrays of batch jobs.")
 @click.option("--dry-run", is_flag=True, help="Show cells, their state, estimated time and memory; train nothing.")
@@ -81,6 +82,7 @@ def run(
     where: str,
     ray_address: str | None,
     gpus_per_cell: float | None,
+    no_audit: bool,
     fresh: bool,
     shard: tuple[int, int] | None,
     dry_run: bool,
@@ -90,6 +92,8 @@ def run(
     suite = load_suite(name)
     cells = plan(suite, name, models=models, labels=labels, seeds=seeds, precision=precision)
     cells = cells if shard is None else cells[shard[0] - 1 :: shard[1]]
+    if no_audit:
+        cells = [replace(cell, attack=replace(cell.attack, audit=None)) for cell in cells]
     if not cells:
         raise BadInput(f"--shard: {name} has fewer cells than parts")
     if engine == "reference" and (short := [c for c in cells if c.training.precision != "float32"]):
@@ -180,7 +184,8 @@ def state(cell: Cell, folder: Path, fresh: bool) -> str:
         return "failed"
     if untrained(cell, own):
         return "to resume" if (own / "state.safetensors").is_file() else "to train"
-    return "to attack" if unattacked(cell, own) or unaudited(cell, own) else "complete"
+    missing = unattacked(cell.attack, cell.seeds, own) or unaudited(cell.attack, cell.seeds, own)
+    return "to attack" if missing else "complete"
 
 
 def show_plan(cells: Sequence[Cell], todo: dict[str, str], folder: Path, data: Dataset, devices: int) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
 from zoo.checkpoints import write_whole
 from zoo.data import Dataset
@@ -56,6 +58,34 @@ TUNING = {
 }
 ROOMS = ("benchmark", "zoo", "attacks", "reports")
 PACKAGES = ("torch", "numpy", "cleverhans", "foolbox", "pandas", "matplotlib", "scikit-learn", "safetensors")
+
+
+class Environment(TypedDict):
+    """Of a sitting: see `environment`."""
+
+    commit: str
+    clean_tree: bool
+    python: str
+    versions: dict[str, str]
+    device: str
+    threads: int
+
+
+class Sitting(TypedDict):
+    """One process's part in a stage: see `made_by`."""
+
+    command: str
+    environment: Environment
+    checksums: dict[str, str]
+
+
+class Stage(TypedDict):
+    """Of a cell's provenance: see `note`."""
+
+    stage: str
+    seeds: list[int]
+    hours: float
+    sittings: list[Sitting]
 
 
 def read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
@@ -134,7 +164,20 @@ def environment(device: torch.device) -> dict[str, Any]:
 def note(folder: Path, stage: dict[str, Any]) -> None:
     """Append who did a stage of a cell, with what and for how long, to its provenance."""
     path = folder / "provenance.json"
-    write_json(path, {"stages": [*(read_json(path) or {"stages": []})["stages"], stage]})
+    write_json(path, {"stages": [*stages(folder), stage]})
+
+
+def stages(folder: Path, kind: str = "") -> list[dict[str, Any]]:
+    """What `note` has noted there, of a kind of stage or of all. Raises BadInput where the file is something else."""
+    path = folder / "provenance.json"
+    if (found := read_json(path)) is None:
+        return []
+    try:
+        noted: list[dict[str, Any]] = list(found["stages"])
+        TypeAdapter(list[Stage]).validate_python(noted)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"{path} is no cell's provenance ({error!r}): restore it, or delete the cell") from error
+    return [stage for stage in noted if kind in ("", stage["stage"])]
 
 
 def made_by(data: Dataset) -> dict[str, Any]:

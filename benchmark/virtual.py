@@ -1,5 +1,6 @@
 """Virtual adversarial examples of a run's models, shown to all of them: VAT paper, section 4.4."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,16 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.attacking import Listener, checkpoint, diverged, recorded, sources, store
+from benchmark.attacking import Listener, checkpoint, diverged, finish, forget, origins, recorded, sources, store
 from benchmark.locks import alone
-from benchmark.store import EXAMPLES, read_table, write_table
+from benchmark.store import EXAMPLES, read_table, stages, write_table
 from benchmark.suite import Cell
 from zoo.checkpoints import load_checkpoint
 from zoo.classifier import Classifier
 from zoo.data import Dataset
 from zoo.randomness import stream
 
-MEASURE, PREFIX = "misidentified", "virtual/"
+MEASURE, PREFIX, STAGE = "misidentified", "virtual/", "virtual"
 
 
 def show_each_other(cells: Sequence[Cell], data: Dataset, run: Path, listener: Listener) -> None:
@@ -30,13 +31,22 @@ def show_each_other(cells: Sequence[Cell], data: Dataset, run: Path, listener: L
 
 
 def unshown(cells: Sequence[Cell], cell: Cell, run: Path) -> bool:
-    """Whether a record is missing that could be made: of a sound seed, a maker and an eps."""
-    have = recorded(run / "cells" / cell.name, MEASURE) if cell.attack.virtual else set()
-    return any(
+    """Whether a record that could be made is missing, or another maker has been trained anew since."""
+    folder, radii = run / "cells" / cell.name, cell.attack.virtual
+    if not radii:
+        return False
+    have = recorded(folder, MEASURE)
+    made = {seed: of for stage in stages(folder, STAGE) for seed, of in stage.get("sources", {}).items()}
+    anew = any(
+        made.get(seed, {}).get(name) != training
+        for seed, of in origins(cells, cell, run).items()
+        for name, training in of.items()
+    )
+    return anew or any(
         (seed, PREFIX + maker.model.name, "L2", eps) not in have
         for seed in cell.seeds
         for maker in makers(cells, cell, run, seed)
-        for eps in cell.attack.virtual
+        for eps in radii
     )
 
 
@@ -50,7 +60,7 @@ def makers(cells: Sequence[Cell], cell: Cell, run: Path, seed: int) -> list[Cell
 def store_shown(cells: Sequence[Cell], cell: Cell, data: Dataset, run: Path) -> None:
     """Errors of a cell's checkpoints on the examples of each maker with the same seed; of its own some as images."""
     x, y = data.test_images[: cell.attack.virtual_images], data.test_labels[: cell.attack.virtual_images]
-    folder = run / "cells" / cell.name
+    folder, started = run / "cells" / cell.name, time.monotonic()
     rows: dict[int, list[Any]] = {}
     kept: list[Any] = []
     for seed in cell.seeds:
@@ -65,7 +75,9 @@ def store_shown(cells: Sequence[Cell], cell: Cell, data: Dataset, run: Path) -> 
                     rows.setdefault(seed, []).append((MEASURE, PREFIX + maker.model.name, "L2", eps, wrong, len(x)))
                 if maker == cell:
                     kept += drawn(model, moved, y, seed, eps, cell.attack.virtual_drawn)
-    store(cell, folder, rows)
+    forget(folder, list(rows), lambda attack: attack.startswith(PREFIX))
+    finish(STAGE, list(rows), started, data, folder, sources=origins(cells, cell, run))
+    store(folder, rows)
     if kept:
         frame = read_table(folder / "examples.csv", EXAMPLES)[:0]
         write_table(folder / "examples.csv", frame.from_records(kept, columns=list(EXAMPLES)), EXAMPLES)

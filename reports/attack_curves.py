@@ -1,11 +1,11 @@
-"""Error against eps, a figure a norm: one step of the fast gradient method, and the nearest image that is wrong."""
+"""Error against eps, a figure a norm: one step of the fast gradient method, and the worst case of the audit."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.audit import BALL, where
+from reports.audit import BALL, budget, where
 from reports.canvas import fit_scale, panels
 from reports.cells import CELL, ordered
 from reports.models import Style, legend, styles
@@ -14,15 +14,15 @@ from reports.section import Picture, Run, Section
 FEWEST = 4  # eps of a curve
 TEXT = (
     "Left: one step of the fast gradient method on all test images. Right: the share of the audit's images that have "
-    "an image called something else within eps, as far as the minimum-norm attack finds it. A line is the mean over "
+    "an image called something else within eps, as far as any of the audit's attacks found it. A line is the mean over "
     "seeds, its band goes from the lowest to the highest seed; the dotted line is a guess among ten classes."
 )
-KINDS = {"fgm": "one step of the fast gradient method", "fmn": "nearest wrong image found"}
+KINDS = {"fgm": "one step of the fast gradient method", "worst": "worst case over the audit's attacks"}
 
 
 def table(records: pd.DataFrame) -> pd.DataFrame:
     """Mean, lowest and highest error over seeds and n seeds, by kind, norm and eps, where there are eps enough."""
-    kind = records["attack"].where(records["attack"] == "fgm", records["attack"].str.extract(r"^(fmn)-")[0])
+    kind = records["attack"].where(records["attack"] == "fgm", records["attack"].str.extract(r"^(worst)-")[0])
     found = records[(records["measure"] == "attacked_error") & kind.notna()].assign(kind=kind)
     found = found[np.isfinite(found["value"])]
     groups = found.groupby([*CELL, "kind", "norm", "eps"])["value"]
@@ -34,15 +34,15 @@ def table(records: pd.DataFrame) -> pd.DataFrame:
 def section(norm: str, run: Run) -> Section:
     """A norm of the fast gradient method, and beside it the ball it steps in; nothing where no curve was measured."""
     curves = table(run.records)
-    fgm, fmn = (
+    fgm, worst = (
         (curves["kind"] == "fgm") & (curves["norm"] == norm),
-        (curves["kind"] == "fmn") & (curves["norm"] == BALL[norm]),
+        (curves["kind"] == "worst") & (curves["norm"] == BALL[norm]),
     )
-    data = curves[fgm | fmn]
+    data = curves[fgm | worst]
     heading = f"Error against eps, {norm}"
     if not fgm.any():
         return Section(f"curves-{norm}", heading, ())
-    return Section(f"curves-{norm}", heading, (Picture(data, figure, TEXT),), data)
+    return Section(f"curves-{norm}", heading, (Picture(data, figure, f"{TEXT} {budget(run.records)}".rstrip()),), data)
 
 
 def figure(curves: pd.DataFrame) -> Figure:

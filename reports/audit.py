@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -14,6 +15,15 @@ from reports.section import Run, Section
 CHANCE = 0.9  # error of a guess among ten classes
 BALL = {"L1-spread": "L1", "L1-pixel": "L1", "L2": "L2", "Linf": "Linf"}
 """Norm of the fast gradient method -> the ball it steps in."""
+
+
+EFFORTS = {
+    "pgd": "many steps {} (steps x restarts, the larger at the eps that breaks about half)",
+    "fmn": "minimum norm {} steps",
+    "hsj": "decision-based {} steps on the first {} images",
+    "noise": "noise {} draws of each kind",
+}
+"""Of an attack's family: how hard it tried, on how many images."""
 
 
 @dataclass(frozen=True)
@@ -216,17 +226,29 @@ def failures(cell: pd.DataFrame) -> tuple[str, ...]:
 
 def caption(own: pd.DataFrame) -> str:
     """What was asked of which checkpoints, and with how much effort."""
-    audited = own[own["attack"] == "audit"]
-    attacks = own["attack"][own["attack"].str.match(r"(pgd|fmn|hsj|noise|worst)-")]
-    images = ", ".join(f"{n:,}" for n in sorted(audited["n"].unique()))
-    few = ", ".join(f"{n:,}" for n in sorted(own.loc[own["attack"].str.startswith("hsj"), "n"].unique())) or "no"
     return (
-        f"Verdict and figure of each model's worst seed of {audited['seed'].nunique()}. Attacks on {images} test "
-        "images know the true labels and do not clip (the decision-based one, hsj, stays in [0, 1] and has the first "
-        f"{few} images). Their names say their budgets, steps x restarts or steps, draws, "
-        f"images: {', '.join(sorted(attacks.unique()))}. Many steps: projected gradient ascent. An image that is wrong "
-        "without an attack counts as wrong under all."
+        f"Verdict and figure of each model's worst seed of {own.loc[own['attack'] == 'audit', 'seed'].nunique()}. "
+        f"Attacks know the true labels and do not clip (the decision-based one stays in [0, 1]). {budget(own)} Many "
+        "steps: projected gradient ascent. An image that is wrong without an attack counts as wrong under all."
     )
+
+
+def budget(records: pd.DataFrame) -> str:
+    """The effort behind audits, as their attacks' names and numbers of images say; nothing where there is none."""
+    images = records.loc[(records["attack"] == "audit") & (records["measure"] == "clean_error"), "n"]
+    of = {family: records[records["attack"].str.startswith(f"{family}-")] for family in EFFORTS}
+    said = [
+        text.format(listed(of[family]["attack"].str.rpartition("-")[2]), listed(of[family]["n"]))
+        for family, text in EFFORTS.items()
+        if len(of[family])
+    ]
+    return f"Budget: {listed(images)} test images; {'; '.join(said)}." if len(images) else ""
+
+
+def listed(values: "pd.Series[Any]") -> str:
+    """Each value once: "40x2, 100x3", "1,000"."""
+    texts = {value if isinstance(value, str) else f"{value:,}" for value in values}
+    return ", ".join(sorted(texts, key=lambda text: (len(text), text)))
 
 
 def where(dataset: object, labels: object) -> str:

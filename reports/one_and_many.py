@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from reports.audit import where
+from reports.audit import budget, where
 from reports.canvas import fit_scale, panels
 from reports.cells import CELL, ordered
 from reports.models import styles
@@ -16,9 +16,9 @@ from reports.section import Picture, Run, Section
 
 TEXT = (
     "Error under L-infinity attacks on the audit's images, true labels, not clipped: one step by cross-entropy in "
-    "float32 (the paper's loss), by margin, in float64, then many steps, and the worst case over all gradient attacks "
-    "and noise, image by image. Mean over seeds, bars from the lowest to the highest. The gap between one step and "
-    "many is robustness that was not there."
+    "float32 (the paper's loss), by margin, in float64, then many steps, and the worst case over all attacks of the "
+    "audit, image by image. Mean over seeds, bars from the lowest to the highest. The gap between one step and many is "
+    "robustness that was not there."
 )
 LABELS = {
     "single-step": "one step, cross-entropy, float32",
@@ -41,7 +41,7 @@ def section(run: Run) -> Section:
     data, heading = table(run.records), "One step and many: what the L-infinity figures are worth"
     if data.empty:
         return Section("one-and-many", heading, ())
-    return Section("one-and-many", heading, (Picture(data, figure, TEXT),), data)
+    return Section("one-and-many", heading, (Picture(data, figure, f"{TEXT} {budget(run.records)}"),), data)
 
 
 def table(records: pd.DataFrame) -> pd.DataFrame:

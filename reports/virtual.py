@@ -92,7 +92,9 @@ def picture(examples: pd.DataFrame) -> Figure:
         axis.set_frame_on(False)
         for one in cell.itertuples():
             x, y = shown.index(one.example), PITCH * radii.index(one.eps)
-            axis.imshow(pixels(one.pixels), cmap="gray", vmin=0, vmax=255, extent=(x + 0.02, x + 0.98, y + 1, y + 0.04))
+            axis.imshow(
+                pixels(str(one.pixels)), cmap="gray", vmin=0, vmax=255, extent=(x + 0.02, x + 0.98, y + 1, y + 0.04)
+            )
             axis.text(x + 0.5, y, one.predicted, ha="center", va="bottom", fontsize=7)
         axis.set(xlim=(0, len(shown)), ylim=(PITCH * len(radii), 1 - PITCH))
     names = ["image" if eps == 0 else f"eps {eps:g}" for eps in radii]

@@ -1,6 +1,8 @@
 """python -m benchmark attack: trained checkpoints again, and anyone's model; from what is typed to the report."""
 
 import json
+import re
+import sys
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ from test_suite import write_suite
 
 import zoo
 from attacks import Budget, fgm, pgd
+from benchmark import attacking
 from benchmark.attacking import ATTACK_MEASURES, audited, settings, transfer_rows
 from benchmark.suite import AttackConfig
 
@@ -101,7 +104,7 @@ def audited_run(copy, call):  # noqa: F811
 def test_an_attack_adds_what_is_missing_and_trains_nothing(audited_run, finished, call):  # noqa: F811
     for name in ("ladder-50", "vat-50"):
         own, before = audited_run / "cells" / name, finished / "run/cells" / name
-        assert stages(own)[-2:] == [("audit", [0]), ("audit", [1])]
+        assert stages(own)[-3:] == [("audit", [0]), ("audit", [1]), ("transfer", [0, 1])]
         for file in ("history.csv", "config.json", "seed-0.safetensors", "seed-1.safetensors"):
             assert (own / file).read_bytes() == (before / file).read_bytes()
         old, new = (set((folder / "records.csv").read_text().splitlines()) for folder in (before, own))
@@ -147,6 +150,42 @@ def test_other_budgets_replace_an_audit_and_leave_the_rest(audited_run, call):  
     assert set(after.loc[of_audit[1] & ~after["attack"].str.startswith("hsj"), "n"]) == {20}
 
 
+@pytest.mark.parametrize("key", ["decision_steps", "noise_draws", "more_steps"])
+def test_any_change_of_the_budget_makes_another_audit(audited_run, call, key):  # noqa: F811
+    path = audited_run.parent / "tiny.toml"
+    path.write_text(re.sub(rf"(?m)^({key} = )(\d+)$", r"\g<1>2", path.read_text()))
+    before = stages(audited_run / "cells/vat-50")
+    assert call("attack", "--suite", "tiny.toml", "--out", "run", "--models", "vat", "--seeds", "0")[0] == 0
+    assert stages(audited_run / "cells/vat-50") == [*before, ("audit", [0]), ("transfer", [0])]
+    last = json.loads((audited_run / "cells/vat-50/provenance.json").read_text())["stages"][-2]
+    assert last["budget"][key] == 2
+
+
+def test_an_audit_cut_off_before_its_records_is_made_again(audited_run, call, monkeypatch):  # noqa: F811
+    path = audited_run.parent / "tiny.toml"
+    path.write_text(path.read_text().replace("noise_draws = 1", "noise_draws = 2"))
+    typed = ("attack", "--suite", "tiny.toml", "--out", "run", "--models", "vat")
+    with monkeypatch.context() as patch:
+        patch.setattr(attacking, "store", lambda *given: sys.exit(9))
+        assert call(*typed)[0] == 9
+    assert call(*typed)[0] == 0
+    assert (records(audited_run / "cells/vat-50")["attack"] == "noise-uniform-2").any()
+
+
+def test_what_transferred_from_a_checkpoint_goes_with_it(audited_run, call):  # noqa: F811
+    """The ladder is trained anew: what it did to VAT is measured anew, and nothing else is."""
+    own = audited_run / "cells/ladder-50"
+    before = records(audited_run / "cells/vat-50")
+    (own / "seed-1.safetensors").unlink()
+    assert call("run", "--suite", "tiny.toml", "--out", "run")[0] == 0
+    assert stages(audited_run / "cells/vat-50")[-1] == ("transfer", [0, 1])
+    assert [kind for kind, _ in stages(audited_run / "cells/vat-50")].count("audit") == 2
+    pd.testing.assert_frame_equal(records(audited_run / "cells/vat-50"), before)  # same seed, same weights
+    again = files(audited_run / "cells")
+    assert call("run", "--suite", "tiny.toml", "--out", "run")[1][0].endswith("nothing to do")
+    assert files(audited_run / "cells") == again
+
+
 def test_norms_and_eps_that_were_typed_are_measured(copy, call):  # noqa: F811
     path = copy.parent / "tiny.toml"
     path.write_text(path.read_text() + BUDGET)
@@ -161,7 +200,11 @@ def test_a_run_makes_the_audit_that_its_suite_asks_for(tmp_path, call):  # noqa:
     suite = write_suite(tmp_path, ('["ladder", "vat"]', '["vat"]'), ("seeds = [0, 1]", "seeds = [0]"))
     path = tmp_path / suite
     path.write_text(path.read_text() + BUDGET)
-    assert call("run", "--suite", suite, "--out", tmp_path / "run")[0] == 0
+    typed = ("run", "--suite", suite, "--out", tmp_path / "run")
+    assert call(*typed, "--no-audit")[0] == 0
+    assert not records(tmp_path / "run/cells/vat-50")["attack"].str.startswith("worst").any()
+    assert call(*typed, "--no-audit")[1][0].endswith("nothing to do")
+    assert call(*typed)[0] == 0
     have = records(tmp_path / "run/cells/vat-50").query("measure == 'attacked_error'")
     budget = Budget(images=30, steps=4, restarts=1, eps={"L2": (0.5, 5.0), "Linf": (0.1, 1.0)})
     assert set(audited(budget)) < set(zip(have["attack"], have["norm"], have["eps"], strict=True))
@@ -217,8 +260,10 @@ def test_anyones_model_gets_curves_and_audit(theirs, call, factory):  # noqa: F8
         assert heading in page
     assert "0 labels" not in page
     assert "No test error" not in page
-    made = json.loads((theirs / "o/provenance.json").read_text())
-    assert made["command"].startswith("python -m benchmark attack --model theirs:")
+    made = json.loads((theirs / "o/provenance.json").read_text())["stages"]
+    assert [stage["stage"] for stage in made] == ["attack", "audit"]
+    for stage in made:
+        assert stage["sittings"][0]["command"].startswith("python -m benchmark attack --model theirs:")
 
 
 @pytest.mark.parametrize(
@@ -249,6 +294,24 @@ def test_an_answer_that_depends_on_its_company_is_seen(theirs, call):  # noqa: F
     found = pd.read_csv(theirs / "o/report/audit.csv").set_index("check")["verdict"]
     assert found["deterministic"] == "fail"
     assert found["white box beats black box"] == "not run"
+
+
+def test_what_is_there_of_ones_own_model_is_not_made_again(theirs, call):  # noqa: F811
+    typed = ("attack", "--model", "theirs:linear", "--data", "digits", "--images", "20", "--out", "o")
+    assert "theirs:linear: attacking" in call(*typed)[1]
+    first = files(theirs / "o")
+    assert not any("theirs:linear:" in line for line in call(*typed)[1])
+    assert files(theirs / "o") == first
+    lines = call(*typed[:-4], "--images", "30", "--out", "o")[1]
+    assert "theirs:linear: attacking" not in lines, "the fast gradient method's figures are of all images"
+    assert any("descents" in line for line in lines)
+    assert set(records(theirs / "o").query("attack == 'pgd-40x2'")["n"]) == {30}
+    module = theirs / "theirs.py"
+    module.write_text(module.read_text().replace("manual_seed(0)", "manual_seed(12)"))
+    sys.modules.pop("theirs")
+    before = records(theirs / "o").query("measure == 'test_error'")["value"].item()
+    assert "theirs:linear: attacking" in call(*typed)[1], "another model under the same name"
+    assert records(theirs / "o").query("measure == 'test_error'")["value"].item() != before
 
 
 def test_a_run_is_not_overwritten_by_ones_own_model(copy, call):  # noqa: F811

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import zoo
 from attacks import BALLS, Budget, audit
+from attacks.audit import Audit
 from reports import audit as verdicts
 
 DIGITS = zoo.load_dataset("digits")
@@ -130,21 +131,41 @@ def test_every_figure_is_there_and_the_same_on_every_call(undefended: nn.Module,
         "fmn-60",
         "worst-60",
     ):
-        own = errors[errors["attack"] == attack]
         for ball, radii in SMALL.eps.items():
-            assert set(radii) <= set(own.loc[own["norm"] == ball, "eps"]), (attack, ball)
+            name = "fmn-300" if (attack, ball) == ("fmn-60", "L1") else attack
+            own = errors[(errors["attack"] == name) & (errors["norm"] == ball)]
+            assert set(radii) <= set(own["eps"]), (attack, ball)
     assert (errors.loc[errors["attack"] == "pgd-40x3"].groupby("norm").size() == 1).all()
     assert set(errors.loc[errors["attack"] == "hsj-6", "norm"]) == {"L2", "Linf"}
     assert (errors["n"] == np.where(errors["attack"] == "hsj-6", 8, 60)).all()
 
 
 def test_the_worst_case_is_over_attacks_image_by_image(of_undefended: pd.DataFrame) -> None:
+    """Within an eps: at least what any attack broke at it or at a smaller one."""
     errors = of_undefended[of_undefended["measure"] == "attacked_error"]
     errors = errors[~errors["attack"].str.startswith("hsj")]
-    wide = errors.pivot(index=["norm", "eps"], columns="attack", values="value").dropna(subset="worst-60")
-    others = wide.drop(columns="worst-60")
-    assert (wide["worst-60"] >= others.max(axis=1) - 1e-12).all()
-    assert (wide["worst-60"] > others.mean(axis=1)).any()
+    for _, ball in errors.groupby("norm"):
+        wide = ball.pivot(index="eps", columns="attack", values="value").sort_index()
+        worst, others = wide["worst-60"], wide.drop(columns="worst-60").max(axis=1)
+        assert len(worst) == 3 + 12 - 1, "radii, and a curve that ends in the last of them"
+        assert (worst >= others.fillna(0).cummax() - 1e-12).all()
+        assert worst.is_monotonic_increasing
+
+
+def test_what_an_attack_breaks_within_a_radius_it_breaks_within_a_larger_one() -> None:
+    """By hand: images at distances 0 (wrong as it is), 1, 2 and 3 from a boundary that one attack finds at a time."""
+    model = nn.Linear(1, 2, bias=False).eval()
+    model.weight.data = torch.tensor([[-1.0], [1.0]])
+    x, y = torch.tensor([[0.5], [0.1], [0.2], [0.3]]), torch.tensor([0, 1, 1, 1])
+    of = Audit(model, x, y, Budget(images=4, eps={"L2": (0.15, 0.25, 0.5)}))
+    assert of.worst("L2", 0.15).tolist() == [True, False, False, False]
+    of.strike("one", "L2", 0.25, x - torch.tensor([[0.0], [0.2], [0.0], [0.0]]))
+    assert of.worst("L2", 0.15).tolist() == [True, False, False, False]
+    assert of.worst("L2", 0.25).tolist() == of.worst("L2", 0.5).tolist() == [True, True, False, False]
+    of.strike("other", "L2", 0.15, x - torch.tensor([[0.0], [0.15], [0.15], [0.0]]))
+    assert of.worst("L2", 0.15).tolist() == [True, True, False, False]
+    of.strike("more", "L2", 0.5, x, fell=torch.tensor([False, False, True, False]))
+    assert of.worst("L2", 0.5).tolist() == [True, True, True, False]
 
 
 @pytest.mark.parametrize(

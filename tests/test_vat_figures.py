@@ -139,10 +139,11 @@ def test_images_are_shown_by_eps_and_example():
     assert "examples.png" in files
     kept = pd.read_csv(pd.io.common.BytesIO(files["examples.csv"]), dtype={"pixels": str})
     assert (kept["seed"] == 0).all()
-    for axis in picture(kept).axes:
+    panels = picture(kept).axes
+    assert [label.get_text() for label in panels[0].get_yticklabels()] == ["image", "eps 2"]
+    for axis in panels:
         assert [image.get_array()[0, 0] for image in axis.images] == [0x30, 0x50, 0x30, 0x50]
         assert [said.get_text() for said in axis.texts] == ["3", "5", "3", "5"]
-        assert [label.get_text() for label in axis.get_yticklabels()] == ["image", "eps 2"]
     assert "examples.png" not in render(NOTHING, NOTHING, NOTHING, {}, ["examples"])
 
 
