@@ -57,6 +57,7 @@ def makers(cells: Sequence[Cell], cell: Cell, run: Path, seed: int) -> list[Cell
     return [cell, *sources(cells, cell, run, seed)] if sound else []
 
 
+@torch.no_grad()
 def store_shown(cells: Sequence[Cell], cell: Cell, data: Dataset, run: Path) -> None:
     """Errors of a cell's checkpoints on the examples of each maker with the same seed; of its own some as images."""
     x, y = data.test_images[: cell.attack.virtual_images], data.test_labels[: cell.attack.virtual_images]
@@ -68,8 +69,9 @@ def store_shown(cells: Sequence[Cell], cell: Cell, data: Dataset, run: Path) -> 
         for maker in makers(cells, cell, run, seed):
             model = load_checkpoint(checkpoint(run / "cells" / maker.name, seed), data.images.device)
             shown = shown or model  # the first maker is the cell itself
+            r = directions(model, x, seed)
             for eps in (0.0, *cell.attack.virtual):
-                moved = examples(model, x, seed, eps)
+                moved = x + eps * r
                 if eps:
                     wrong = (shown(moved).argmax(1) != y).double().mean().item()
                     rows.setdefault(seed, []).append((MEASURE, PREFIX + maker.model.name, "L2", eps, wrong, len(x)))
@@ -83,13 +85,10 @@ def store_shown(cells: Sequence[Cell], cell: Cell, data: Dataset, run: Path) -> 
         write_table(folder / "examples.csv", frame.from_records(kept, columns=list(EXAMPLES)), EXAMPLES)
 
 
-@torch.no_grad()
-def examples(model: Classifier, x: Tensor, seed: int, eps: float) -> Tensor:
-    """x + r_vadv by one power iteration from directions that a seed's models share; x itself at eps 0."""
-    if not eps:
-        return x
-    direction = torch.randn(x.shape, generator=stream(seed, "virtual", 0, x.device), device=x.device)
-    return model.virtual_adversarial(x, direction, eps, 1)
+def directions(model: Classifier, x: Tensor, seed: int) -> Tensor:
+    """r_vadv / eps of each x by one power iteration, from random directions that a seed's models share."""
+    start = torch.randn(x.shape, generator=stream(seed, "virtual", 0, x.device), device=x.device)
+    return model.virtual_adversarial(x, start, 1)
 
 
 def drawn(model: Classifier, moved: Tensor, labels: Tensor, seed: int, eps: float, count: int) -> list[Any]:

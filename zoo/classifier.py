@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from zoo.config import ModelConfig
 from zoo.layers import Encoder, LayerNoise, Pass
-from zoo.perturbation import curvature, divergences, power_iteration, scale_to
+from zoo.perturbation import curvature, divergences, power_iteration, unit
 from zoo.randomness import stream
 
 Noise = Mapping[str, Tensor]
@@ -74,15 +74,15 @@ class Classifier(nn.Module):
         return result
 
     @torch.no_grad()
-    def virtual_adversarial(self, x: Tensor, direction: Tensor, eps: float, iterations: int) -> Tensor:
-        """x + r_vadv at test time, (..., N, inputs), from a random direction: VAT paper eq. 11 and 14, not clipped."""
+    def virtual_adversarial(self, x: Tensor, direction: Tensor, iterations: int) -> Tensor:
+        """r_vadv / eps at test time, (..., N, inputs), from a random direction: VAT paper eq. 11 and 14."""
         rest = self.encoder.linearise(x, statistics=self.encoder.running_statistics())
-        return x + scale_to(power_iteration(curvature(rest), direction, iterations), eps, "L2")
+        return unit(power_iteration(curvature(rest), direction, iterations))
 
     @torch.no_grad()
     def costs(self, x: Tensor, direction: Tensor, eps: float, iterations: int) -> Tensor:
         """LDS at test time of each x (..., N, inputs), shape (..., N): VAT paper eq. 5, smaller is smoother."""
-        moved = self.virtual_adversarial(x, direction, eps, iterations)
+        moved = x + eps * self.virtual_adversarial(x, direction, iterations)
         return divergences(self.at_test(x), self.at_test(moved))
 
     def smoothness(self, x: Tensor, direction: Tensor, eps: float, iterations: int) -> Tensor:
