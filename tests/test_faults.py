@@ -12,11 +12,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_command_line import VAT_ONLY, call, copy, fails, files, finished, plain_pictures, results, stages  # noqa: F401
-from test_suite import write_suite
+from runs import VAT_ONLY, fails, files, results, stages, write_suite
 
 import benchmark.cell
 from benchmark.locks import alone
+
+pytestmark = pytest.mark.usefixtures("plain_pictures")
 
 ROOT = Path(__file__).parents[1]
 SIX = (("epochs = 2", "epochs = 6"), ("decay_from = 1", "decay_from = 4"))
@@ -160,7 +161,7 @@ def test_a_run_takes_other_cells_and_then_waits_for_what_is_held(tmp_path, jobs)
 # ---------------------------------------------------------------------------------------------- the disk
 
 
-def test_a_full_disk_at_any_write_is_one_line_and_loses_nothing(tmp_path, call, monkeypatch):  # noqa: F811
+def test_a_full_disk_at_any_write_is_one_line_and_loses_nothing(tmp_path, call, monkeypatch):
     suite = write_suite(tmp_path, VAT_ONLY)
     monkeypatch.setattr(benchmark.cell, "train", functools.partial(benchmark.cell.train, save_every_s=0))
     assert call("run", "--suite", suite, "--out", tmp_path / "undisturbed")[0] == 0
@@ -184,7 +185,7 @@ def test_a_full_disk_at_any_write_is_one_line_and_loses_nothing(tmp_path, call, 
     assert results(run) == wanted
 
 
-def test_a_full_disk_ends_a_run_of_workers(tmp_path, call):  # noqa: F811
+def test_a_full_disk_ends_a_run_of_workers(tmp_path, call):
     """A limit on the size of files is the disk that is full: workers inherit it, and a checkpoint does not fit."""
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000)); sys.argv[0] = 'benchmark';"
@@ -203,7 +204,7 @@ def test_a_full_disk_ends_a_run_of_workers(tmp_path, call):  # noqa: F811
 
 
 @pytest.mark.parametrize("jobs", [(), ("--jobs", "1")])
-def test_fresh_starts_over_what_was_changed_and_nothing_else(copy, call, jobs):  # noqa: F811
+def test_fresh_starts_over_what_was_changed_and_nothing_else(copy, call, jobs):
     before = files(copy / "cells")
     suite = write_suite(copy.parent, ("eps = [1.0]", "eps = [2.0]"))  # of vat alone
     fails(call("run", "--suite", suite, "--out", "run"), "vat-50", "model.hyperparameters", "--fresh")
@@ -221,7 +222,7 @@ def test_fresh_starts_over_what_was_changed_and_nothing_else(copy, call, jobs): 
     assert "nothing to do" in call("run", "--suite", suite, "--out", "run", "--fresh")[1][0]
 
 
-def test_starting_over_half_done_is_still_refused_without_being_told(copy, call, monkeypatch):  # noqa: F811
+def test_starting_over_half_done_is_still_refused_without_being_told(copy, call, monkeypatch):
     suite = write_suite(copy.parent, ("eps = [1.0]", "eps = [2.0]"))
     first = Path.unlink
 

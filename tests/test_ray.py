@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_command_line import call, fails, files, plain_pictures, results  # noqa: F401 (fixtures)
-from test_suite import write_suite
+from runs import fails, files, results, write_suite
 
 from benchmark.progress import Progress
+
+pytestmark = pytest.mark.usefixtures("plain_pictures")
 
 ROOT = Path(__file__).parents[1]
 LONG = (("epochs = 2", "epochs = 40"), ("decay_from = 1", "decay_from = 30"))
@@ -32,7 +33,7 @@ def cluster():
         made.shutdown()
 
 
-def test_without_ray_there_is_one_line(tmp_path, call, monkeypatch):  # noqa: F811
+def test_without_ray_there_is_one_line(tmp_path, call, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "benchmark.on_ray", raising=False)
     outcome = call("run", "--suite", write_suite(tmp_path), "--out", tmp_path / "run", "--engine", "ray")
@@ -40,7 +41,7 @@ def test_without_ray_there_is_one_line(tmp_path, call, monkeypatch):  # noqa: F8
 
 
 @pytest.mark.parametrize("wrong", [("--ray-address", "auto"), ("--gpus-per-cell", "0.5")])
-def test_flags_of_the_other_engine_are_refused(tmp_path, call, wrong):  # noqa: F811
+def test_flags_of_the_other_engine_are_refused(tmp_path, call, wrong):
     fails(call("run", "--suite", write_suite(tmp_path), "--out", tmp_path / "run", *wrong), "belong to --engine ray")
     ray = ("--engine", "ray", "--jobs", "2")
     fails(call("run", "--suite", write_suite(tmp_path), "--out", tmp_path / "run", *ray), "belongs to --engine local")
@@ -50,7 +51,7 @@ def test_flags_of_the_other_engine_are_refused(tmp_path, call, wrong):  # noqa: 
 @pytest.mark.parametrize("shared", [True, False], ids=["shared folder", "sent home"])
 def test_a_node_is_killed_and_the_records_are_those_of_a_local_run(
     tmp_path,
-    call,  # noqa: F811
+    call,
     cluster,
     monkeypatch,
     shared,

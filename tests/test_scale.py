@@ -5,7 +5,6 @@ import time
 
 import pandas as pd
 import pytest
-from test_command_line import call  # noqa: F401 (fixture)
 
 from benchmark.cell import configuration
 from benchmark.estimate import Cost
@@ -56,7 +55,7 @@ def records_of(cell, seeds):
     return pd.DataFrame(rows, columns=list(RECORDS)).astype(RECORDS)
 
 
-def test_ten_thousand_cells_are_listed(tmp_path, call, monkeypatch):  # noqa: F811
+def test_ten_thousand_cells_are_listed(tmp_path, call, monkeypatch):
     """In 1.5 s when written; twice the bar of 2 s is allowed here, so that only a change of order fails."""
     monkeypatch.setattr("benchmark.run.costs", lambda cells, data: [Cost(60.0, 2**30)] * len(cells))
     monkeypatch.setattr("benchmark.run.data_for", lambda cells, root, device: data)
