@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -198,6 +199,91 @@ def test_a_full_disk_ends_a_run_of_workers(tmp_path, call):
     )
     fails((done.returncode, done.stdout.splitlines(), done.stderr.splitlines()), "File too large", run / "cells/vat-50")
     assert not list(run.rglob("*.partial"))
+
+
+# ------------------------------------------------------------------------------------- clock and permissions
+
+
+def test_a_clock_that_goes_backwards_changes_nothing(tmp_path, call, finished, monkeypatch):
+    """Whoever asked the time of day would wait, or save, or count hours, to the wrong side."""
+    hours, saved, whole = itertools.count(1), [], Path.write_bytes
+    monkeypatch.setattr(time, "time", lambda: 2e9 - 3600.0 * next(hours))
+    monkeypatch.setattr(time, "time_ns", lambda: int(2e18 - 3.6e12 * next(hours)))
+    monkeypatch.setattr(benchmark.cell, "train", functools.partial(benchmark.cell.train, save_every_s=1e-9))
+    monkeypatch.setattr(Path, "write_bytes", lambda path, content: (saved.append(path.name), whole(path, content))[1])
+    assert call("run", "--suite", write_suite(tmp_path), "--out", tmp_path / "run")[0] == 0
+    assert results(tmp_path / "run") == results(finished / "run")
+    assert sum(name.startswith("state.safetensors") for name in saved) == 2  # after the first of two epochs, both cells
+    for cell in ("ladder-50", "vat-50"):
+        noted = json.loads((tmp_path / "run/cells" / cell / "provenance.json").read_text())["stages"]
+        assert all(0 < stage["hours"] < 0.1 for stage in noted)
+
+
+@pytest.mark.parametrize("given", ["XDG_CACHE_HOME", "HOME"])
+def test_a_cache_that_cannot_be_written_is_one_line(tmp_path, call, monkeypatch, given):
+    """In /proc not even root can make a folder."""
+    for name in ("BENCHMARK_DATA", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(given, "/proc/self")
+    with pytest.raises(OSError, match="/proc/self/nothing"):
+        Path("/proc/self/nothing").mkdir()
+    suite = write_suite(tmp_path, ('"digits"', '"mnist"'), ("[20, 15, 10]", "[20, 10]"))
+    fails(call("run", "--suite", suite, "--out", tmp_path / "run"), "mnist could not be downloaded", "--data")
+    assert not (tmp_path / "run").exists()
+
+
+UNPRIVILEGED = """
+import contextlib, io, json, os, sys
+from benchmark.__main__ import main
+import reports.report
+
+def say(line):
+    sys.argv = ["benchmark", *line]
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+    print(json.dumps([code, out.getvalue().splitlines(), err.getvalue().splitlines()]))
+
+reports.report.images = lambda draw, table, data: (b"png", b"pdf")
+first, *rest = json.loads(sys.argv[1])
+say(first)  # imports what may be closed to others
+if os.getuid() == 0:  # whom no permission binds
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+for line in rest:
+    say(line)
+"""
+
+
+def test_without_permission_there_is_one_line_and_what_is_there_stays(copy, call):
+    """The folder is the caller's, others may read: as another user where the caller is root, else read-only."""
+    (copy / "cells/vat-50/records.csv").unlink()
+    there = [copy.parent, *copy.parent.rglob("*")]
+    for path in there:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    before = files(copy)
+    suite = ("--suite", "tiny.toml", "--out")
+    looking = ("run", *suite, "run", "--dry-run")
+    lines = [looking, ("run", *suite, "new"), ("run", *suite, "run"), ("report", *suite, "run"), looking]
+    done = subprocess.run(
+        [sys.executable, "-c", UNPRIVILEGED, json.dumps(lines)], capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=copy.parent,
+    )  # fmt: skip
+    for path in there:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    assert done.returncode == 0, done.stderr
+    before_it, new, run, report, looked = map(json.loads, done.stdout.splitlines())
+    fails(new, "Permission denied", "new")
+    fails(run, "Permission denied", "run")
+    fails(report, "Permission denied", "run")
+    assert before_it[::2] == looked[::2] == [0, []]
+    assert files(copy) == before
+    assert not Path("new").exists()
+    assert call("run", *suite, "run")[0] == 0
 
 
 # -------------------------------------------------------------------------------------------- started over
