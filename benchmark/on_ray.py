@@ -125,6 +125,8 @@ class Cluster:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self.mailbox: Any = ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
         self.data_there = ray.put(self.data)
+        # Made once: to Ray each `remote` is another function, for which it takes, and ends, other worker processes.
+        self.task: Any = ray.remote(task).options(num_cpus=1, num_gpus=self.gpus, max_retries=0)
         self.shared = self.is_shared()
         return self
 
@@ -164,8 +166,7 @@ class Cluster:
                 self.ended.append((cell, End("held", str(error))))
                 return
             files = {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in (NAME, FAILED)}
-        remote = ray.remote(task).options(num_cpus=1, num_gpus=self.gpus, max_retries=0)
-        reference = remote.remote(cell, self.job, self.data_there, self.begun, self.mailbox, files)
+        reference = self.task.remote(cell, self.job, self.data_there, self.begun, self.mailbox, files)
         self.running[reference] = (self.begun, cell)
 
     def events(self, wait_s: float) -> Iterator[tuple[Cell, Event]]:

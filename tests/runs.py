@@ -1,10 +1,16 @@
 """A suite of a second, what its run leaves, and what was said."""
 
 import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 from benchmark.suite import load_suite, plan
 from benchmark.tune import with_any_eps
 
+ROOT = Path(__file__).parents[1]
 TINY = """description = "A run of a second"
 dataset = "digits"
 models = ["ladder", "vat"]
@@ -74,3 +80,25 @@ def fails(outcome, *said, code=2):
     for piece in said:
         assert str(piece) in err[0]
     assert not any("Traceback" in line for line in out)
+
+
+def typed(*arguments, **options):
+    """A run of the command in a process of its own, its output read line by line."""
+    command = [sys.executable, "-u", "-m", "benchmark", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=environment, **pipes, **options)
+
+
+def said_by(child):
+    """(exit code, lines of stdout, lines of stderr) to its end."""
+    out, err = child.communicate()
+    return child.returncode, out.splitlines(), err.splitlines()
+
+
+def until(child, pattern):
+    """Read what a child prints up to a line."""
+    for line in child.stdout:
+        if re.search(pattern, line):
+            return
+    raise AssertionError(f"{pattern} was not printed: {child.stderr.read()}")

@@ -13,38 +13,15 @@ import time
 from pathlib import Path
 
 import pytest
-from runs import VAT_ONLY, fails, files, results, stages, write_suite
+from runs import ROOT, VAT_ONLY, fails, files, results, said_by, stages, typed, until, write_suite
 
 import benchmark.cell
 from benchmark.locks import alone
 
 pytestmark = pytest.mark.usefixtures("plain_pictures")
 
-ROOT = Path(__file__).parents[1]
 SIX = (("epochs = 2", "epochs = 6"), ("decay_from = 1", "decay_from = 4"))
 LONG = (("epochs = 2", "epochs = 60"), ("decay_from = 1", "decay_from = 40"))
-
-
-def typed(*arguments):
-    """A run of the command in a process of its own, its output read line by line."""
-    command = [sys.executable, "-u", "-m", "benchmark", *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, env=environment, **pipes)
-
-
-def said_by(child):
-    """(exit code, lines of stdout, lines of stderr) to its end."""
-    out, err = child.communicate()
-    return child.returncode, out.splitlines(), err.splitlines()
-
-
-def until(child, pattern):
-    """Read what a child prints up to a line."""
-    for line in child.stdout:
-        if re.search(pattern, line):
-            return
-    raise AssertionError(f"{pattern} was not printed: {child.stderr.read()}")
 
 
 def worker_of(cell):

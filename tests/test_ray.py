@@ -2,17 +2,16 @@
 
 import json
 import os
+import signal
 import sys
-from pathlib import Path
 
 import pytest
-from runs import fails, files, results, write_suite
+from runs import ROOT, fails, files, results, said_by, typed, until, write_suite
 
 from benchmark.progress import Progress
 
 pytestmark = pytest.mark.usefixtures("plain_pictures")
 
-ROOT = Path(__file__).parents[1]
 LONG = (("epochs = 2", "epochs = 40"), ("decay_from = 1", "decay_from = 30"))
 
 
@@ -81,3 +80,22 @@ def test_a_node_is_killed_and_the_records_are_those_of_a_local_run(
     typed = json.loads((tmp_path / "run/cells/vat-50/provenance.json").read_text())["stages"][0]["sittings"]
     assert "--engine ray" in typed[0]["command"]
     assert "nothing to do" in call(*command)[1][0]
+
+
+@pytest.mark.slow
+def test_interrupted_on_a_cluster_of_its_own_a_run_goes_on(tmp_path, call):
+    """Without an address a cluster is started here; a Ctrl-C goes to all processes of the terminal's group."""
+    pytest.importorskip("ray", reason="ray is not installed: pip install -e '.[ray]'")
+    suite = write_suite(tmp_path, *LONG)
+    command = ("run", "--suite", suite, "--out", tmp_path / "run", "--engine", "ray")
+    with typed(*command, start_new_session=True) as child:
+        until(child, "vat-50: epoch 3 ")
+        os.killpg(child.pid, signal.SIGINT)
+        code, _, err = said_by(child)
+    assert (code, err) == (130, ["error: interrupted; the same command goes on from here"])
+    assert not (tmp_path / "run/cells/vat-50/records.csv").exists()
+    code, out, err = said_by(typed(*command))
+    assert (code, err) == (0, [])
+    assert "vat-50: complete" in out
+    assert call("run", "--suite", suite, "--out", tmp_path / "local")[0] == 0
+    assert results(tmp_path / "run") == results(tmp_path / "local")

@@ -10,6 +10,7 @@ import pytest
 from scale import enough, large, record
 
 from benchmark.estimate import Cost
+from benchmark.progress import Progress
 from benchmark.publish import renew_report
 from benchmark.suite import load_suite, plan
 
@@ -31,6 +32,22 @@ def test_ten_thousand_cells_are_listed(tmp_path, call, monkeypatch, digits):
     assert (code, sum("to train" in line for line in out)) == (0, 10_003)
     assert out[-2] == "on 100 devices like this one, a cell on each: 16:50:00"
     assert time.process_time() - started < 4
+
+
+def test_the_live_table_of_many_cells_shows_those_under_way_and_counts_the_rest(tmp_path):
+    suite = large(tmp_path, 15, 2)
+    cells = plan(load_suite(suite), suite)
+    progress = Progress(cells, ["complete"] * 5 + ["to train"] * 100)
+    progress.change(cells[70], "training")
+    progress.epoch(cells[70], 3, [0.1])
+    progress.change(cells[60], "training")
+    progress.change(cells[60], "complete")
+    table = progress.table()
+    names = list(table.columns[0].cells)
+    assert (names[0], len(names)) == (cells[70].name, 40)
+    assert table.caption == "and 65 more: 64 to train, 1 complete"
+    few = Progress(cells[:40], ["to train"] * 40).table()
+    assert (few.row_count, few.caption) == (40, None)
 
 
 @pytest.mark.slow
