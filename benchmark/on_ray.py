@@ -23,6 +23,7 @@ from zoo.checkpoints import write_whole
 from zoo.data import Dataset
 
 STATE, LAST = "state.safetensors", "records.csv"  # what says that seeds are done is written after all that it speaks of
+KEEP_WORKERS = {"kill_idle_workers_interval_ms": 0}  # never: one more takes seconds, and the mailbox counts as too many
 Files = dict[str, bytes]
 
 
@@ -121,7 +122,8 @@ class Cluster:
 
     def __enter__(self) -> Self:
         """Join the cluster, or start one here."""
-        ray.init(address=self.address or "local", log_to_driver=False, logging_level=logging.ERROR)
+        own: dict[str, Any] = {} if self.address else {"_system_config": KEEP_WORKERS}
+        ray.init(address=self.address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self.mailbox: Any = ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
         self.data_there = ray.put(self.data)

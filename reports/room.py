@@ -32,7 +32,9 @@ def noted(blocks: Iterable[Block], part: pd.DataFrame, whole: pd.DataFrame) -> t
     of, there = counts(whole), counts(part)
     if len(of) == len(there):
         return tuple(blocks)
-    listed = ", ".join(f"{dataset} {labels}" for dataset, labels in there.itertuples(index=False))
+    listed = "; ".join(
+        f"{of_it}: {', '.join(map(str, labels))}" for of_it, labels in there.groupby("dataset")["labels"]
+    )
     note = f"Shown are {len(there)} of {len(of):,} label counts ({listed}); the CSV file has all that is recorded."
     return tuple(_with(note, block) for block in blocks)
 

@@ -42,7 +42,7 @@ def counts(files, name):
 def test_of_many_label_counts_some_are_shown_and_said(drawn):
     every = [*range(10, 260, 10)]
     files = rendered(every, every)
-    note = "Shown are 10 of 25 label counts (digits 10, digits 40, digits 60, digits 90, digits 120, "
+    note = "Shown are 10 of 25 label counts (digits: 10, 40, 60, 90, 120, 140, 170, 200, 220, 250); the CSV "
     for name in ("table1.md", "table1.tex", "table2.md", "table2.tex", "pairs.md", "pairs.tex"):
         assert note in files[name]
     assert "| 10 labels " in files["table1.md"]
@@ -67,7 +67,7 @@ def test_what_is_recorded_is_shown_before_what_is_only_planned(drawn):
     files = rendered(every, [30, 170])
     assert "| 30 labels " in files["table1.md"]
     assert "| 170 labels " in files["table1.md"]
-    assert "Shown are 2 of 25 label counts (digits 30, digits 170)" in files["table1.md"]
+    assert "Shown are 2 of 25 label counts (digits: 30, 170)" in files["table1.md"]
     assert "complete: 4 of 50 planned" in files["report.md"]
     assert drawn == [{30, 170}] * 2
 
