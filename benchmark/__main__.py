@@ -1,4 +1,4 @@
-"""The command line: python -m benchmark run | report | attack | tune | speed | list."""
+"""The command line: python -m benchmark run | report | attack | tune | release | speed | list."""
 
 import sys
 from pathlib import Path
@@ -20,6 +20,7 @@ from benchmark.options import (
     precision_option,
 )
 from benchmark.publish import check_report, collected, published_files, renew_report, report_files, write_report
+from benchmark.release import release
 from benchmark.run import run
 from benchmark.speed import hours, measure
 from benchmark.store import command, environment
@@ -116,6 +117,7 @@ def speed(
 
 cli.add_command(attack)
 cli.add_command(tune)
+cli.add_command(release)
 
 
 @cli.command(name="list")

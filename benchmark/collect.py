@@ -10,7 +10,7 @@ import pandas as pd
 
 from benchmark.cell import as_trained, check_same
 from benchmark.dispatch import failure
-from benchmark.store import EXAMPLES, HISTORY, RECORDS, TUNING, read_table, stages
+from benchmark.store import EXAMPLES, HISTORY, RECORDS, TUNING, read_table, read_tables, stages
 from benchmark.suite import Cell, Suite
 from zoo.config import ModelConfig, canonical, hashed
 from zoo.data import CHECKSUMS
@@ -23,8 +23,8 @@ THREAT_MODEL = {
     "images": "all test images, final epoch's model",
 }
 TRAINING_IMAGES = dict.fromkeys(CHECKSUMS, 60_000)
+PLACE = ["dataset", "model", "labels"]
 NOT_KEYS = ("value", "n", "subset", "label", "predicted", "pixels")
-TABLES = {"records": RECORDS, "history": HISTORY, "examples": EXAMPLES}
 
 
 @dataclass(frozen=True)
@@ -45,34 +45,58 @@ def collect(suite: Suite, name: str, cells: Sequence[Cell], runs: Sequence[Path]
     Raises BadInput for an unreadable record, for a cell that was run with another configuration, and for records of
     two runs that contradict each other.
     """
-    frames: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
+    cells = [in_runs(cell, runs) for cell in cells]
+    records = gathered(cells, runs, "records.csv", RECORDS)
+    history = gathered(cells, runs, "history.csv", HISTORY)
+    examples = gathered(cells, runs, "examples.csv", EXAMPLES)
+    tuning = united([run / "tuning" for run in runs], "tuning.csv", TUNING)
+    seeds = records.groupby(PLACE)["seed"].unique().to_dict()
     planned: list[tuple[str, str, int, int, float]] = []
     origin: dict[str, list[dict[str, Any]]] = {}
     failed: dict[str, str] = {}
-    cells = [in_runs(cell, runs) for cell in cells]
     for cell in cells:
-        where = (cell.training.dataset, cell.model.name, cell.training.labels)
-        folders = [run / "cells" / cell.name for run in runs]
-        tables = [united(folders, f"{name}.csv", columns) for name, columns in TABLES.items()]
-        for parts, table in zip(frames.values(), tables, strict=True):
-            parts += [table.assign(dataset=where[0], model=where[1], labels=where[2])] if len(table) else []
-        planned += [(*where, seed, updates(cell)) for seed in dict.fromkeys([*cell.seeds, *tables[0]["seed"]])]
-        for folder, run in zip(folders, distinguished(runs), strict=True):
+        where = place(cell)
+        planned += [(*where, seed, updates(cell)) for seed in dict.fromkeys([*cell.seeds, *seeds.get(where, ())])]
+        for folder, run in zip(folders_of(cell, runs), distinguished(runs), strict=True):
             if noted := stages(folder):
                 origin.setdefault(cell.name, []).extend(stage | {"run": run} for stage in noted)
             if reason := failure(folder):
                 failed[cell.name] = reason
-    records, history, examples = (pd.concat(parts) if parts else pd.DataFrame() for parts in frames.values())
-    tuning = united([run / "tuning" for run in runs], "tuning.csv", TUNING)
-    plan = pd.DataFrame(planned, columns=["dataset", "model", "labels", "seed", "updates"])
+    plan = pd.DataFrame(planned, columns=[*PLACE, "seed", "updates"])
     about = provenance(suite, name, cells, origin) | ({"failed": failed} if failed else {})
     return Collected(records, history, plan, about, tuning, examples)
+
+
+def place(cell: Cell) -> tuple[str, str, int]:
+    """What a cell's rows are found by in a report: `PLACE`."""
+    return cell.training.dataset, cell.model.name, cell.training.labels
+
+
+def folders_of(cell: Cell, runs: Sequence[Path]) -> list[Path]:
+    """A cell's folder in every run."""
+    return [run / "cells" / cell.name for run in runs]
+
+
+def gathered(cells: Sequence[Cell], runs: Sequence[Path], name: str, columns: Mapping[str, str]) -> pd.DataFrame:
+    """The rows of a table of all cells, with each cell's `PLACE`; of a single run, the usual case, read at once."""
+    whole = read_tables([runs[0] / "cells" / cell.name / name for cell in cells], columns)
+    if len(runs) > 1 or whole.duplicated(["file", *places(name, columns)]).any():
+        tables = [united(folders_of(cell, runs), name, columns).assign(file=at) for at, cell in enumerate(cells)]
+        whole = pd.concat(tables, ignore_index=True)
+    where = pd.DataFrame([place(cell) for cell in cells], columns=PLACE)
+    return whole.drop(columns="file").join(where.iloc[whole["file"]].set_axis(whole.index))
+
+
+def places(name: str, columns: Mapping[str, str]) -> list[str]:
+    """What may be recorded only once in a cell."""
+    keys = [column for column in columns if column not in NOT_KEYS]
+    return [key for key in keys if key != "epoch"] if name == "records.csv" else keys
 
 
 def in_runs(cell: Cell, runs: Sequence[Path]) -> Cell:
     """The cell in the precision that these runs have it in. Raises BadInput where a run has it otherwise."""
     found: dict[Path, Cell] = {}
-    for folder in (run / "cells" / cell.name for run in runs):
+    for folder in folders_of(cell, runs):
         if (folder / "config.json").is_file():
             found[folder / "config.json"] = as_trained(cell, folder)
             check_same(found[folder / "config.json"], folder)
@@ -89,22 +113,20 @@ def united(folders: Sequence[Path], name: str, columns: Mapping[str, str]) -> pd
     Raises BadInput where two files have different values of one thing, or one file has it twice.
     """
     keys = [column for column in columns if column not in NOT_KEYS]
-    places = [key for key in keys if key != "epoch"] if name == "records.csv" else keys
+    once = places(name, columns)
     found = [read_table(folder / name, columns) for folder in folders]
-    if len(found) == 1 and not found[0].duplicated(places).any():  # as nearly always: there are many cells
-        return found[0]
     tables = [table.assign(file=str(folder / name)) for folder, table in zip(folders, found, strict=True)]
     whole = pd.concat(tables, ignore_index=True)
     if (within := whole[whole.duplicated([*keys, "file"])]).size:
         row = within.iloc[0]
         raise BadInput(f"{row['file']}: recorded twice: {named(row, keys)}; remove one of the lines")
     rows = whole.drop_duplicates(list(columns))
-    if (twice := rows[rows.duplicated(places, keep=False)]).size:
+    if (twice := rows[rows.duplicated(once, keep=False)]).size:
         first = twice.iloc[0]
-        same = (twice[places].eq(first[places]) | (twice[places].isna() & first[places].isna())).all(axis=1)
+        same = (twice[once].eq(first[once]) | (twice[once].isna() & first[once].isna())).all(axis=1)
         one, other = (row for _, row in twice[same].iloc[:2].iterrows())
         raise BadInput(
-            f"{one['file']} and {other['file']} contradict each other: {named(one, places)} is {one['value']!r} "
+            f"{one['file']} and {other['file']} contradict each other: {named(one, once)} is {one['value']!r} "
             f"in one and {other['value']!r} in the other; report on them apart, or delete one cell"
         )
     return rows.drop(columns="file")

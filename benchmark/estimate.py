@@ -1,14 +1,16 @@
 """How long cells will take and what memory they need: real steps of each kind of cell, measured on this machine."""
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from benchmark.speed import begin, kept_for_backward, seconds_a_step
 from benchmark.suite import Cell
 from zoo.data import Dataset
 from zoo.training import Training
 
+T = TypeVar("T")
 COPIES = 4  # of every parameter: itself, its gradient, Adam's two moments
 
 
@@ -21,31 +23,44 @@ class Cost:
 
 
 def costs(cells: Sequence[Cell], data: Dataset) -> list[Cost]:
-    """What each cell costs; cells of equal work are measured once.
+    """What each cell costs. On a CPU time and memory are proportional to the seeds, and one seed is measured."""
+    found = []
+    for cell, (step, times) in zip(cells, by_work(cells, data, measured), strict=True):
+        steps = cell.training.updates(len(data.images))
+        found.append(Cost(step.seconds * steps * times, step.bytes * times + size(data)))
+    return found
 
-    On a CPU one seed is measured and counted once a seed: there time and memory are proportional.
-    """
-    known: dict[object, Cost] = {}
+
+def bytes_of(cells: Sequence[Cell], data: Dataset) -> list[int]:
+    """The bytes of `costs` alone, for which a single step a kind of cell is begun."""
+    return [each * times + size(data) for each, times in by_work(cells, data, tensors)]
+
+
+def by_work(cells: Sequence[Cell], data: Dataset, measure: Callable[[Training], T]) -> list[tuple[T, int]]:
+    """What is measured of each cell, and how many times its seeds are it; cells of equal work are measured once."""
+    known: dict[object, T] = {}
     found = []
     for cell in cells:
         seeds = cell.seeds if data.images.is_cuda else cell.seeds[:1]
         work = (cell.model.name, cell.training.labelled_batch, cell.training.unlabelled_batch, len(seeds))
         if work not in known:
-            known[work] = measured(begin(replace(cell, seeds=seeds), data))
-        steps = cell.training.updates(len(data.images))
-        times = len(cell.seeds) // len(seeds)
-        step = known[work]
-        found.append(Cost(step.seconds * steps * times, step.bytes * times + size(data)))
+            known[work] = measure(begin(replace(cell, seeds=seeds), data))
+        found.append((known[work], len(cell.seeds) // len(seeds)))
     return found
 
 
 def measured(training: Training) -> Cost:
     """Of one step, after a first one that is not timed; without the data."""
-    own = COPIES * sum(parameter.nbytes for parameter in training.model.parameters()) + training.flat_noise.nbytes
-    memory = own + kept_for_backward(training)
+    memory = tensors(training)
     training.steps = 1
     training.run_epoch()
     return Cost(seconds_a_step(training), memory)
+
+
+def tensors(training: Training) -> int:
+    """Bytes that a training has at once: parameters, noise, what the backward pass needs; without the data."""
+    own = COPIES * sum(parameter.nbytes for parameter in training.model.parameters()) + training.flat_noise.nbytes
+    return own + kept_for_backward(training)
 
 
 def size(data: Dataset) -> int:

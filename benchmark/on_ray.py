@@ -23,6 +23,7 @@ from zoo.checkpoints import write_whole
 from zoo.data import Dataset
 
 STATE, LAST = "state.safetensors", "records.csv"  # what says that seeds are done is written after all that it speaks of
+KEEP_WORKERS = {"kill_idle_workers_interval_ms": 0}  # never: one more takes seconds, and the mailbox counts as too many
 Files = dict[str, bytes]
 
 
@@ -121,10 +122,13 @@ class Cluster:
 
     def __enter__(self) -> Self:
         """Join the cluster, or start one here."""
-        ray.init(address=self.address or "local", log_to_driver=False, logging_level=logging.ERROR)
+        own: dict[str, Any] = {} if self.address else {"_system_config": KEEP_WORKERS}
+        ray.init(address=self.address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self.mailbox: Any = ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
         self.data_there = ray.put(self.data)
+        # Made once: to Ray each `remote` is another function, for which it takes, and ends, other worker processes.
+        self.task: Any = ray.remote(task).options(num_cpus=1, num_gpus=self.gpus, max_retries=0)
         self.shared = self.is_shared()
         return self
 
@@ -164,8 +168,7 @@ class Cluster:
                 self.ended.append((cell, End("held", str(error))))
                 return
             files = {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in (NAME, FAILED)}
-        remote = ray.remote(task).options(num_cpus=1, num_gpus=self.gpus, max_retries=0)
-        reference = remote.remote(cell, self.job, self.data_there, self.begun, self.mailbox, files)
+        reference = self.task.remote(cell, self.job, self.data_there, self.begun, self.mailbox, files)
         self.running[reference] = (self.begun, cell)
 
     def events(self, wait_s: float) -> Iterator[tuple[Cell, Event]]:

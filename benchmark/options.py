@@ -92,9 +92,10 @@ def pick_device(name: str) -> torch.device:
 def data_for(cells: list[Cell], root: Path | None, device: str) -> Dataset:
     """The cells' data on the device. Raises BadInput, before the first hour is spent, for a cell it cannot train."""
     data = load_dataset(cells[0].training.dataset, root).to(pick_device(device))
+    most = max(cells, key=lambda cell: cell.training.labels)
+    trained_on, _ = held_out(len(data.images), most.training.validation)
+    labelled_subset(data.labels.cpu()[trained_on], most.training.labels, data.classes, most.seeds[0])
     for cell in cells:
-        trained_on, _ = held_out(len(data.images), cell.training.validation)
-        labelled_subset(data.labels.cpu()[trained_on], cell.training.labels, data.classes, cell.seeds[0])
         if cell.training.unlabelled_batch > len(trained_on):
             asked = f"{cell.name}: unlabelled_batch = {cell.training.unlabelled_batch}"
             raise BadInput(f"{asked} exceeds the {len(trained_on)} training images")

@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -13,6 +14,8 @@ from rich.live import Live
 from rich.table import Table
 
 from benchmark.suite import Cell
+
+MOST_ROWS = 40  # of the live table
 
 
 @dataclass
@@ -25,6 +28,10 @@ class Row:
     errors: Sequence[float] = ()
     first_epoch: int | None = None  # epochs done when this process saw the cell first
     since: float = 0.0
+
+    def under_way(self) -> bool:
+        """Whether it has been begun here and is not done."""
+        return self.since > 0 and self.state not in ("complete", "failed")
 
     def left(self) -> str:
         """Time left for training, from the pace so far."""
@@ -75,9 +82,15 @@ class Progress:
             print(line, flush=True)
 
     def table(self) -> Table:
-        """The cells as they stand."""
+        """The cells as they stand; where there are too many, those under way first, and the others counted."""
         table = Table("cell", "seeds", "state", "epoch", "test error", "time left")
-        for name, row in self.rows.items():
+        rows = list(self.rows.items())
+        if len(rows) > MOST_ROWS:
+            rows.sort(key=lambda each: not each[1].under_way())
+            states = Counter(row.state for _, row in rows[MOST_ROWS:])
+            counted = ", ".join(f"{count:,} {state}" for state, count in states.items())
+            table.caption = f"and {len(rows) - MOST_ROWS:,} more: {counted}"
+        for name, row in rows[:MOST_ROWS]:
             epoch = f"{row.epoch}/{row.cell.training.epochs}" if row.epoch else ""
             seeds = str(len(row.cell.seeds))
             table.add_row(name, seeds, row.state, epoch, percent(row.errors), row.left())

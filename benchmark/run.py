@@ -14,6 +14,7 @@ from benchmark.cell import CONFIGURATION, changed_since, check_same, run_cell, u
 from benchmark.dispatch import dispatch, failure
 from benchmark.estimate import Cost, costs, makespan
 from benchmark.locks import alone
+from benchmark.memory import fitting
 from benchmark.options import (
     SHARD,
     data_for,
@@ -51,7 +52,9 @@ from zoo.training import Engine
 @precision_option
 @engine_option
 @click.option(
-    "--jobs", type=click.IntRange(min=1), help="Cells at once, in so many processes. Default: one by one, in this one."
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Cells at once, in so many processes, as far as there is memory. Default: one by one, in this one.",
 )
 @click.option(
     "--engine",
@@ -149,7 +152,7 @@ class CellsFailed(click.ClickException):
 def finish(missing: Sequence[Cell], job: Job, jobs: int | None, data: Dataset, progress: Progress) -> dict[str, str]:
     """Run the cells; the reasons of those that failed, by name."""
     if jobs is not None:
-        with Workers(jobs, job) as workers:
+        with Workers(fitting(jobs, missing, data), job) as workers:
             return dispatch(missing, workers, progress, job.folder)
 
     def alone_here(cell: Cell) -> None:

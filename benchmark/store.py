@@ -42,6 +42,7 @@ EXAMPLES = {
     "predicted": "int64",
     "pixels": "str",
 }
+UNREADABLE = (ValueError, ArithmeticError, pd.errors.ParserError)
 MOST_BYTES = 2**28  # of a table or a JSON file
 TUNING = {
     "dataset": "str",
@@ -88,6 +89,9 @@ class Stage(TypedDict):
     sittings: list[Sitting]
 
 
+STAGES = TypeAdapter(list[Stage])  # made once: it costs more than what it validates
+
+
 def read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     """A CSV with exactly these columns, empty if there is no file. Raises BadInput for an unreadable one."""
     if not path.is_file():
@@ -96,20 +100,40 @@ def read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
         content = read_text(path, MOST_BYTES)
         if not content.endswith("\n"):
             raise ValueError("the last line is cut off")
-        with np.errstate(invalid="raise"):  # of a number that is no integer of its size
-            frame = pd.read_csv(
-                io.StringIO(content),
-                keep_default_na=False,
-                na_values={"eps": [""], "value": ["nan"]},
-                dtype=dict(columns),
-            )
-        if list(frame.columns) != list(columns):
-            raise ValueError(f"expected columns {', '.join(columns)}, got {', '.join(frame.columns)}")
-        return frame
-    except (ValueError, ArithmeticError, pd.errors.ParserError) as error:
+        return parsed(content, columns)
+    except UNREADABLE as error:
         raise BadInput(
             f"{path} is not readable ({str(error).splitlines()[0]}): restore it, or delete the cell"
         ) from error
+
+
+def read_tables(paths: Sequence[Path], columns: Mapping[str, str]) -> pd.DataFrame:
+    """`read_table` of many files in one frame, where `file` is the position of a row's own; fast: parsed as one."""
+    head = ",".join(columns) + "\n"
+    try:
+        texts = {at: read_text(path, MOST_BYTES) for at, path in enumerate(paths) if path.is_file()}
+        if all(text.startswith(head) and text[-1] == "\n" and '"' not in text for text in texts.values()):
+            frame = parsed(head + "".join(text.removeprefix(head) for text in texts.values()), columns)
+            lines = [text.count("\n") - 1 for text in texts.values()]
+            if len(frame) == sum(lines):
+                return frame.assign(file=np.repeat(np.array([*texts], dtype=int), lines))
+    except UNREADABLE:
+        pass  # which of them it is, is found one by one
+    return pd.concat([read_table(path, columns).assign(file=at) for at, path in enumerate(paths)], ignore_index=True)
+
+
+def parsed(content: str, columns: Mapping[str, str]) -> pd.DataFrame:
+    """A CSV text as a frame. Raises one of `UNREADABLE`."""
+    with np.errstate(invalid="raise"):  # of a number that is no integer of its size
+        frame = pd.read_csv(
+            io.StringIO(content),
+            keep_default_na=False,
+            na_values={"eps": [""], "value": ["nan"]},
+            dtype=dict(columns),
+        )
+    if list(frame.columns) != list(columns):
+        raise ValueError(f"expected columns {', '.join(columns)}, got {', '.join(frame.columns)}")
+    return frame
 
 
 def write_table(path: Path, frame: pd.DataFrame, columns: Mapping[str, str]) -> None:
@@ -174,7 +198,7 @@ def stages(folder: Path, kind: str = "") -> list[dict[str, Any]]:
         return []
     try:
         noted: list[dict[str, Any]] = list(found["stages"])
-        TypeAdapter(list[Stage]).validate_python(noted)
+        STAGES.validate_python(noted)
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{path} is no cell's provenance ({error!r}): restore it, or delete the cell") from error
     return [stage for stage in noted if kind in ("", stage["stage"])]

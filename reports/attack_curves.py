@@ -9,6 +9,7 @@ from reports.audit import BALL, budget, where
 from reports.canvas import fit_scale, panels
 from reports.cells import CELL, ordered
 from reports.models import Style, legend, styles
+from reports.room import noted, shown
 from reports.section import Picture, Run, Section
 
 FEWEST = 4  # eps of a curve
@@ -42,7 +43,13 @@ def section(norm: str, run: Run) -> Section:
     heading = f"Error against eps, {norm}"
     if not fgm.any():
         return Section(f"curves-{norm}", heading, ())
-    return Section(f"curves-{norm}", heading, (Picture(data, figure, f"{TEXT} {budget(run.records)}".rstrip()),), data)
+    part = shown(data)
+    return Section(
+        f"curves-{norm}",
+        heading,
+        noted([Picture(part, figure, f"{TEXT} {budget(run.records)}".rstrip())], part, data),
+        data,
+    )
 
 
 def figure(curves: pd.DataFrame) -> Figure:

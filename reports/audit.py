@@ -10,6 +10,7 @@ import pandas as pd
 from reports.cells import CELL, PAPER_EPS, ordered
 from reports.layout import Table, number
 from reports.models import styles
+from reports.room import noted, shown
 from reports.section import Run, Section
 
 CHANCE = 0.9  # error of a guess among ten classes
@@ -186,11 +187,13 @@ def table(records: pd.DataFrame) -> pd.DataFrame:
 
 def section(run: Run) -> Section:
     """The verdicts, or that no audit has been made."""
-    found = tables(run.records)
+    audited = run.records[run.records["attack"] == "audit"]
+    part = shown(run.records, audited)
+    found = noted(tables(part), part, audited)
     heading = "Audit: can the figures be believed?"
     if not found:
         return Section("audit", heading, ("No audit has been made: `python -m benchmark attack` makes one.",))
-    return Section("audit", heading, tuple(found), table(run.records))
+    return Section("audit", heading, found, table(run.records))
 
 
 def tables(records: pd.DataFrame) -> list[Table]:

@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from reports.canvas import fit_scale, panels
 from reports.cells import CELL, ordered
 from reports.models import Style, legend, styles
+from reports.room import noted, shown
 from reports.section import Picture, Run, Section
 
 TEXT = (
@@ -37,8 +38,8 @@ def section(run: Run) -> Section:
     training = run.provenance.get("training")
     said = training.get("smoothness_eps", [EPS]) if isinstance(training, Mapping) else [EPS]
     eps = " or ".join(f"{value:.1f}" for value in said)
-    drawn = partial(figure, eps=eps.replace(".0", ""))
-    return Section("smoothness", heading, (Picture(data, drawn, TEXT.format(eps=eps)),), data)
+    drawn, part = partial(figure, eps=eps.replace(".0", "")), shown(data)
+    return Section("smoothness", heading, noted([Picture(part, drawn, TEXT.format(eps=eps))], part, data), data)
 
 
 def table(history: pd.DataFrame) -> pd.DataFrame:

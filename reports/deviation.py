@@ -6,6 +6,7 @@ from matplotlib.ticker import MaxNLocator
 
 from reports.canvas import panels
 from reports.cells import CELL, ordered
+from reports.room import noted, shown
 from reports.section import Picture, Run, Section
 
 PREFIX = "gradient_deviation/"
@@ -22,7 +23,8 @@ def section(run: Run) -> Section:
     data, heading = table(run.history), "Deviation of the regulariser's gradient by epoch"
     if not len(data):
         return Section("deviation", heading, ())
-    return Section("deviation", heading, (Picture(data, figure, TEXT),), data)
+    part = shown(data)
+    return Section("deviation", heading, noted([Picture(part, figure, TEXT)], part, data), data)
 
 
 def table(history: pd.DataFrame) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from reports.canvas import fit_scale, panels
 from reports.cells import CELL, clean, fast_gradient, norms, ordered
 from reports.models import Style, styles
+from reports.room import noted, shown
 from reports.section import Picture, Run, Section
 
 MEASURES = ["attacked_error", "clean_error"]
@@ -27,7 +28,9 @@ def section(run: Run) -> Section:
     heading = "Robustness, seed by seed"
     if not len(data):
         return Section("robustness", heading, ("No error has been recorded, hence no figure.",))
-    return Section("robustness", heading, (Picture(data, figure, f"{TEXT} {run.threat}".strip()),), data)
+    part = shown(data)
+    picture = Picture(part, figure, f"{TEXT} {run.threat}".strip())
+    return Section("robustness", heading, noted([picture], part, data), data)
 
 
 def table(records: pd.DataFrame) -> pd.DataFrame:

@@ -18,6 +18,7 @@ LATEX |= {"ε": r"$\varepsilon$", "λ": r"$\lambda$", "‖": r"$\|$", "δ": r"$\
 LATEX |= {character: "\\" + character for character in "%&_#${}"}
 SIZES = {68: "small", 80: "footnotesize", 101: "scriptsize"}  # characters that fit a line of `article`; else tiny
 PAGE = 42  # rows
+MOST_ROWS = 200  # of a printed table
 BOLD = re.compile(r"\*\*(.+?)\*\*")
 
 
@@ -35,8 +36,15 @@ class Table:
 
     def rows(self) -> list[list[str]]:
         """Header and rows as text; a cell without a value is marked as missing."""
-        cells = self.frame.astype(object).where(self.frame.notna(), MISSING).to_numpy().tolist()
+        frame = self.frame.head(MOST_ROWS)
+        cells = frame.astype(object).where(frame.notna(), MISSING).to_numpy().tolist()
         return [[" ".join(str(cell).split()) for cell in row] for row in [list(self.frame), *cells]]
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """The caption, the notes, and how many rows there was no room for."""
+        rows = f"The first {MOST_ROWS} of {len(self.frame):,} rows; the CSV file has all."
+        return (self.caption, *self.notes, *([rows] if len(self.frame) > MOST_ROWS else []))
 
     def body(self) -> str:
         """The bare Markdown table."""
@@ -49,7 +57,7 @@ class Table:
 
     def inner_markdown(self) -> str:
         """All but the heading."""
-        return "\n\n".join([self.body(), self.caption, *self.notes]) + "\n"
+        return "\n\n".join([self.body(), *self.said]) + "\n"
 
     def latex(self) -> str:
         """Table environments, one a page; they need the package booktabs alone."""
@@ -77,7 +85,7 @@ class Table:
                 f"\\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
                 *(r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"),
                 r"\end{tabular}",
-                *(f"\\par\\smallskip{{\\footnotesize {latex(note)}\\par}}" for note in self.notes if not at),
+                *(f"\\par\\smallskip{{\\footnotesize {latex(note)}\\par}}" for note in self.said[1:] if not at),
                 "\\end{table}\n",
             ]
         )

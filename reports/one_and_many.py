@@ -12,6 +12,7 @@ from reports.canvas import fit_scale, panels
 from reports.cells import CELL, ordered
 from reports.models import styles
 from reports.remains import family
+from reports.room import noted, shown
 from reports.section import Picture, Run, Section
 
 TEXT = (
@@ -41,7 +42,10 @@ def section(run: Run) -> Section:
     data, heading = table(run.records), "One step and many: what the L-infinity figures are worth"
     if data.empty:
         return Section("one-and-many", heading, ())
-    return Section("one-and-many", heading, (Picture(data, figure, f"{TEXT} {budget(run.records)}"),), data)
+    part = shown(data)
+    return Section(
+        "one-and-many", heading, noted([Picture(part, figure, f"{TEXT} {budget(run.records)}")], part, data), data
+    )
 
 
 def table(records: pd.DataFrame) -> pd.DataFrame:

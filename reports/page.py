@@ -51,7 +51,7 @@ def _shown(section: Section, pictures: Mapping[str, bytes]) -> Iterator[tuple[st
     for block in section.blocks:
         if isinstance(block, Table):
             head, *rows = [[_bold(cell) for cell in row] for row in block.rows()]
-            said = [_bold(text) for text in (block.caption, *block.notes)]
+            said = [_bold(text) for text in block.said]
             yield "table", {"table": block, "head": head, "rows": rows, "said": said}
         elif isinstance(block, Picture):
             content = pictures[f"{section.name}.png"]

@@ -1,6 +1,5 @@
 """Models against each other on the same seeds: a seed's labelled subset is shared, so differences are paired."""
 
-from collections.abc import Iterator
 from itertools import combinations
 
 import numpy as np
@@ -21,8 +20,11 @@ def compare(records: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     the model that is surely lower: p_holm below 0.05. Seeds whose labelled subsets differ are no pair.
     """
     values = compared(records, history)
-    rows = [row for key, group in values.groupby(COLUMN) for row in _of_column(key, group)]
-    found = pd.DataFrame(rows, columns=[*COLUMN, "a", "b", "mean_a", "mean_b", "n", "difference", "sd"])
+    finite = values[np.isfinite(values["value"])]
+    value, subset = (finite.pivot(index=[*COLUMN, "seed"], columns="model", values=v) for v in ("value", "subset"))
+    models = sorted(finite["model"].unique(), key=rank)
+    pairs = [_pair(value, subset, a, b) for a, b in combinations(models, 2)]
+    found = pd.concat(pairs, ignore_index=True) if pairs else pd.DataFrame(columns=[*COLUMNS, "sd"])
     found = found.astype({"eps": "float64", "labels": "int64", "n": "int64"})  # of no rows, pandas cannot tell
     test = t_test(found["difference"], found["sd"], found["n"])
     found = found.assign(low=test.low, high=test.high, p=test.p)
@@ -42,7 +44,8 @@ def best(found: pd.DataFrame) -> pd.DataFrame:
     if not len(found):
         return found.rename(columns={"a": "model"})[[*COLUMN, "model"]]
     wins = found[found["winner"] != ""].groupby([*COLUMN, "winner"]).size().rename("wins").reset_index()
-    rivals = found.groupby(COLUMN).apply(lambda g: len({*g["a"], *g["b"]}) - 1).rename("rivals").reset_index()
+    there = pd.concat([found[[*COLUMN, each]].set_axis([*COLUMN, "model"], axis=1) for each in ("a", "b")])
+    rivals = (there.groupby(COLUMN)["model"].nunique() - 1).rename("rivals").reset_index()
     both = wins.merge(rivals, on=COLUMN)
     return both[both["wins"] == both["rivals"]].rename(columns={"winner": "model"})[[*COLUMN, "model"]]
 
@@ -61,14 +64,13 @@ def _smoothness(history: pd.DataFrame) -> pd.DataFrame:
     return cost[last].assign(norm="clean", eps=0.0, subset="")[[*COLUMN, "model", "seed", "value", "subset"]]
 
 
-def _of_column(key: tuple[object, ...], group: pd.DataFrame) -> Iterator[tuple[object, ...]]:
-    finite = group[np.isfinite(group["value"])]
-    value = finite.pivot(index="seed", columns="model", values="value")
-    subset = finite.pivot(index="seed", columns="model", values="subset")
-    for a, b in combinations(sorted(value.columns, key=rank), 2):
-        shared = value[a].notna() & value[b].notna() & (subset[a] == subset[b])
-        of_a, of_b = value.loc[shared, a], value.loc[shared, b]
-        difference = (of_a - of_b).round(12)
-        differ = difference.nunique() > 1  # rounded, and asked: else noise in the last digit would pass for a spread
-        spread = difference.std() if differ else np.nan
-        yield *key, a, b, of_a.mean(), of_b.mean(), int(shared.sum()), difference.mean(), spread
+def _pair(value: pd.DataFrame, subset: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
+    """Two models in every column that has both: means over the seeds that they share, and the difference's sd."""
+    of_a, of_b = value[a], value[b]
+    both = of_a.groupby(COLUMN).count().gt(0) & of_b.groupby(COLUMN).count().gt(0)
+    shared = of_a.notna() & of_b.notna() & (subset[a] == subset[b])
+    rows = pd.DataFrame({"mean_a": of_a, "mean_b": of_b, "difference": (of_a - of_b).round(12)}).where(shared)
+    groups = rows.groupby(COLUMN)
+    differ = groups["difference"].nunique() > 1  # rounded, and asked: else noise in the last digit would be a spread
+    means = groups.mean().assign(n=groups["difference"].count(), sd=groups["difference"].std().where(differ))
+    return means[both].assign(a=a, b=b).reset_index()

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from reports.layout import Table, interval, number, probability
+from reports.room import noted, shown
 from reports.section import Run, Section
 
 NAMES = {
@@ -21,8 +22,9 @@ NOTE = (
 
 def section(run: Run) -> Section:
     """A table for each data set, measure, norm and label count; rows pairs of models."""
-    groups = run.pairs.groupby(["dataset", "measure", "norm", "eps", "labels"], sort=False)
-    tables = tuple(_table(run, group) for _, group in groups)
+    part = shown(run.pairs)
+    groups = part.groupby(["dataset", "measure", "norm", "eps", "labels"], sort=False)
+    tables = noted((_table(run, group) for _, group in groups), part, run.pairs)
     blocks = tables or ("No two models have been recorded on the same data and labels.",)
     return Section("pairs", "Models compared on the same seeds", blocks, run.pairs)
 

@@ -6,6 +6,7 @@ from reports.audit import budget, where
 from reports.cells import CELL, aggregate, ordered
 from reports.layout import Table, number, pivot
 from reports.models import styles
+from reports.room import noted, shown
 from reports.section import Run, Section
 
 ROWS = {
@@ -21,18 +22,19 @@ NOTHING = 0.995  # an error in the worst case at which there is nothing to compa
 
 def section(run: Run) -> Section:
     """The tables; nothing where no audit has been made."""
-    shown = family(run.records)
+    found = family(run.records)
     heading = "What remains of robustness"
-    if not len(shown):
+    if not len(found):
         return Section("remains", heading, ())
-    said = tuple(sentences(shown))
-    return Section("remains", heading, (*([said] if said else []), *tables(run.records)), shown)
+    part = shown(run.records, found)
+    said = tuple(sentences(shown(found)))
+    return Section("remains", heading, (*([said] if said else []), *noted(tables(part), part, found)), found)
 
 
-def sentences(shown: pd.DataFrame) -> list[str]:
+def sentences(found: pd.DataFrame) -> list[str]:
     """Who is the most robust by one step, and who in the worst case, at each norm and eps."""
     lines = []
-    for (dataset, labels, norm, eps), at in shown.groupby(["dataset", "labels", "norm", "eps"]):
+    for (dataset, labels, norm, eps), at in found.groupby(["dataset", "labels", "norm", "eps"]):
         one, worst = (
             at[at["attack"] == attack].groupby("model")["value"].mean() for attack in ("single-step", "worst")
         )

@@ -29,6 +29,7 @@ from reports.cells import CELL, EXAMPLES, HISTORY, PLAN, RECORDS, TUNING, checke
 from reports.layout import csv
 from reports.origin import plain
 from reports.page import html, markdown, section_markdown
+from reports.room import bounded
 from reports.section import Block, Run, Section
 
 # What a report is made of, in order: a new table or figure is one more line.
@@ -173,9 +174,10 @@ def summary(run: Run) -> Section:
     description = run.provenance.get("description")
     blocks: list[Block] = [str(description)] if description else []
     blocks += [tuple(facts), READING]
-    blocks += ["Missing or incomplete:", tuple(short)] if short else []
+    blocks += ["Missing or incomplete:", bounded(short, "`run --dry-run` lists them")] if short else []
     if isinstance(failed := run.provenance.get("failed"), Mapping):
-        blocks += ["Failed, and tried again by the next run:", tuple(f"{cell}: {why}" for cell, why in failed.items())]
+        lines = [f"{cell}: {why}" for cell, why in failed.items()]
+        blocks += ["Failed, and tried again by the next run:", bounded(lines, "provenance.csv lists them")]
     return Section("summary", "What this run is", tuple(blocks))
 
 

@@ -31,6 +31,11 @@ class Run:
         return paired.compare(self.records, self.history)
 
     @cached_property
+    def best(self) -> pd.DataFrame:
+        """The models that surely beat every other that they are compared with."""
+        return paired.best(self.pairs)
+
+    @cached_property
     def means(self) -> pd.DataFrame:
         """Mean and n of each model over all of its finished seeds, by what it is compared in."""
         values = paired.compared(self.records, self.history)

@@ -9,7 +9,7 @@ from reports.audit import marks
 from reports.cells import CELL, aggregate, fast_gradient, ordered, shortfall
 from reports.layout import Table, grid, intervals, pivot, seeds_named
 from reports.models import styles
-from reports.paired import best
+from reports.room import MOST_COUNTS, counts, noted, shown
 from reports.section import Run, Section, missing
 
 CLEAN = {
@@ -36,38 +36,41 @@ ABSENT = {1: "No test error has been recorded or planned.", 2: "No attack has be
 def table1(run: Run) -> Section:
     """For each data set the final and the lowest test error: rows models, columns label counts."""
     records = run.records[run.records["measure"].isin(CLEAN)]
+    plan, part = _with_room(run.plan, records)
     tables = []
-    for dataset, planned in grid(run.plan, records).groupby("dataset"):
+    for dataset, planned in grid(plan, part).groupby("dataset"):
         for measure, (short, title, caption) in CLEAN.items():
-            there = records[(records["dataset"] == dataset) & (records["measure"] == measure)]
-            found = _marked(aggregate(there).assign(norm="clean", eps=0.0), run.pairs, measure)
-            lacking = missing(shortfall(there, run.plan[run.plan["dataset"] == dataset]))
-            counts = {count: f"{count} labels" for count in sorted(planned["labels"].unique())}
+            there = part[(part["dataset"] == dataset) & (part["measure"] == measure)]
+            found = _marked(aggregate(there).assign(norm="clean", eps=0.0), run.best, measure)
+            lacking = missing(shortfall(there, plan[plan["dataset"] == dataset]))
+            columns = {count: f"{count} labels" for count in sorted(planned["labels"].unique())}
             tables += _and_intervals(
                 f"table1-{short}-{dataset}",
                 f"{title}, {dataset}",
                 found,
                 planned["model"],
                 "labels",
-                counts,
+                columns,
                 f"{caption}. {seeds_named(found)}{_images(there)}.",
                 lacking,
             )
-    return Section("table1", "Table 1: test error without an attack", _or(tables, 1), aggregate(records))
+    blocks = noted(tables, grid(plan, part), grid(run.plan, records)) or (ABSENT[1],)
+    return Section("table1", "Table 1: test error without an attack", blocks, aggregate(records))
 
 
 def table2(run: Run) -> Section:
     """For each data set and label count the error under fgm beside the clean error of the same checkpoints."""
     records = fast_gradient(run.records)
     records = records[records["measure"].isin([*ERRORS, *AUDIT])]
+    plan, part = _with_room(run.plan, records)
     tables = []
-    for dataset, there in records.groupby("dataset"):
-        planned = run.plan[run.plan["dataset"] == dataset]
-        doubts = marks(run.records[run.records["dataset"] == dataset])
+    for dataset, there in part.groupby("dataset"):
+        planned = plan[plan["dataset"] == dataset]
+        doubts = marks(shown(run.records, there))
         for labels, cells in grid(planned, there).groupby("labels"):
             at = there[there["labels"] == labels]
             errors = pd.concat([_clean(at), at[at["measure"] == "attacked_error"]])
-            found = _marked(aggregate(errors), run.pairs, "attacked_error")
+            found = _marked(aggregate(errors), run.best, "attacked_error")
             marked = {(model, norm): why for (_, model, count, norm), why in doubts.items() if count == labels}
             settings = ordered(pd.concat([_clean(there), there])[["norm", "eps"]].drop_duplicates(), ["norm", "eps"])
             columns = {norm: f"{norm} {eps:g}" if eps else norm for norm, eps in settings.itertuples(index=False)}
@@ -84,7 +87,15 @@ def table2(run: Run) -> Section:
                 marked,
             )
             tables += _audit(at, cells["model"], f"table2-{dataset}-{labels}", f"{labels} labels, {dataset}")
-    return Section("table2", "Table 2: test error under attack", _or(tables, 2), aggregate(records))
+    blocks = noted(tables, grid(plan, part), grid(run.plan, records)) or (ABSENT[2],)
+    return Section("table2", "Table 2: test error under attack", blocks, aggregate(records))
+
+
+def _with_room(plan: pd.DataFrame, records: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Plan and records at the label counts that are shown: where there is no room for all, only recorded ones."""
+    there = grid(plan, records)
+    of = records if len(counts(there)) > MOST_COUNTS and len(records) else there
+    return shown(plan, of), shown(records, of)
 
 
 def _and_intervals(
@@ -128,9 +139,8 @@ def doubted(marked: Mapping[tuple[str, str], Sequence[str]]) -> tuple[str, ...]:
     return (f"{note}{said}.",) if marked else ()
 
 
-def _marked(found: pd.DataFrame, pairs: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """With a column `best`: the cell surely beats all others of its column, by the pairs of this measure."""
-    sure = best(pairs)
+def _marked(found: pd.DataFrame, sure: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """With a column `best`: the cell surely beats all others of its column, by this measure."""
     sure = sure[sure["measure"] == measure].assign(best=True).drop(columns="measure")
     marked = found.merge(sure, how="left", on=["dataset", "norm", "eps", "labels", "model"])
     return marked.assign(best=marked["best"].eq(True))
@@ -178,9 +188,5 @@ def _attacks_missing(at: pd.DataFrame, planned: pd.DataFrame, there: pd.DataFram
 
 def _images(there: pd.DataFrame) -> str:
     """How many images the errors were measured on."""
-    counts = [f"{count:,}" for count in sorted(there["n"].unique())]
-    return f"; measured on {' or '.join(counts)} images" if counts else ""
-
-
-def _or(tables: list[Table], which: int) -> tuple[Table, ...] | tuple[str]:
-    return tuple(tables) or (ABSENT[which],)
+    of = [f"{count:,}" for count in sorted(there["n"].unique())]
+    return f"; measured on {' or '.join(of)} images" if of else ""

@@ -6,6 +6,7 @@ from reports.audit import where
 from reports.cells import CELL, aggregate, ordered
 from reports.layout import Table, pivot
 from reports.models import styles
+from reports.room import noted, shown
 from reports.section import Run, Section
 
 PREFIX = "transfer/"
@@ -15,8 +16,8 @@ SHOWN = {"L2": 2.0, "Linf": 0.2}  # the radius that is shown, or else the middle
 def section(run: Run) -> Section:
     """The matrices; nothing where no transfer was measured."""
     found = matrices(run.records)
-    data = found if len(found) else None
-    return Section("transfer", "Transfer between the models", tuple(tables(found)), data)
+    data, part = found if len(found) else None, shown(found)
+    return Section("transfer", "Transfer between the models", noted(tables(part), part, found), data)
 
 
 def matrices(records: pd.DataFrame) -> pd.DataFrame:

@@ -8,14 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_command_line import call, copy, fails, files, finished, plain_pictures, stages  # noqa: F401 (fixtures)
-from test_suite import write_suite
+from runs import fails, files, stages, write_suite
 
 import zoo
 from attacks import Budget, fgm, pgd
 from benchmark import attacking
 from benchmark.attacking import ATTACK_MEASURES, audited, settings, transfer_rows
 from benchmark.suite import AttackConfig
+
+pytestmark = pytest.mark.usefixtures("plain_pictures")
 
 BUDGET = """
 [attack.audit]
@@ -90,7 +91,7 @@ def records(folder):
 
 
 @pytest.fixture
-def audited_run(copy, call):  # noqa: F811
+def audited_run(copy, call):
     """A complete run, attacked with a small budget."""
     path = copy.parent / "tiny.toml"
     path.write_text(path.read_text() + BUDGET)
@@ -101,7 +102,7 @@ def audited_run(copy, call):  # noqa: F811
 # ---------------------------------------------------------------------------------------- trained checkpoints
 
 
-def test_an_attack_adds_what_is_missing_and_trains_nothing(audited_run, finished, call):  # noqa: F811
+def test_an_attack_adds_what_is_missing_and_trains_nothing(audited_run, finished, call):
     for name in ("ladder-50", "vat-50"):
         own, before = audited_run / "cells" / name, finished / "run/cells" / name
         assert stages(own)[-3:] == [("audit", [0]), ("audit", [1]), ("transfer", [0, 1])]
@@ -138,7 +139,7 @@ def test_recorded_errors_are_those_of_the_loaded_checkpoints(audited_run):
     assert errors["pgd-4x1", "L2", 0.5] == pytest.approx(((target(moved).argmax(1) != y).numpy() | wrong).mean())
 
 
-def test_other_budgets_replace_an_audit_and_leave_the_rest(audited_run, call):  # noqa: F811
+def test_other_budgets_replace_an_audit_and_leave_the_rest(audited_run, call):
     before = records(audited_run / "cells/vat-50")
     assert call("attack", "--suite", "tiny.toml", "--out", "run", "--images", "20", "--models", "vat")[0] == 0
     after = records(audited_run / "cells/vat-50")
@@ -151,7 +152,7 @@ def test_other_budgets_replace_an_audit_and_leave_the_rest(audited_run, call):  
 
 
 @pytest.mark.parametrize("key", ["decision_steps", "noise_draws", "more_steps"])
-def test_any_change_of_the_budget_makes_another_audit(audited_run, call, key):  # noqa: F811
+def test_any_change_of_the_budget_makes_another_audit(audited_run, call, key):
     path = audited_run.parent / "tiny.toml"
     path.write_text(re.sub(rf"(?m)^({key} = )(\d+)$", r"\g<1>2", path.read_text()))
     before = stages(audited_run / "cells/vat-50")
@@ -161,7 +162,7 @@ def test_any_change_of_the_budget_makes_another_audit(audited_run, call, key):  
     assert last["budget"][key] == 2
 
 
-def test_an_audit_cut_off_before_its_records_is_made_again(audited_run, call, monkeypatch):  # noqa: F811
+def test_an_audit_cut_off_before_its_records_is_made_again(audited_run, call, monkeypatch):
     path = audited_run.parent / "tiny.toml"
     path.write_text(path.read_text().replace("noise_draws = 1", "noise_draws = 2"))
     typed = ("attack", "--suite", "tiny.toml", "--out", "run", "--models", "vat")
@@ -172,7 +173,7 @@ def test_an_audit_cut_off_before_its_records_is_made_again(audited_run, call, mo
     assert (records(audited_run / "cells/vat-50")["attack"] == "noise-uniform-2").any()
 
 
-def test_what_transferred_from_a_checkpoint_goes_with_it(audited_run, call):  # noqa: F811
+def test_what_transferred_from_a_checkpoint_goes_with_it(audited_run, call):
     """The ladder is trained anew: what it did to VAT is measured anew, and nothing else is."""
     own = audited_run / "cells/ladder-50"
     before = records(audited_run / "cells/vat-50")
@@ -186,7 +187,7 @@ def test_what_transferred_from_a_checkpoint_goes_with_it(audited_run, call):  # 
     assert files(audited_run / "cells") == again
 
 
-def test_norms_and_eps_that_were_typed_are_measured(copy, call):  # noqa: F811
+def test_norms_and_eps_that_were_typed_are_measured(copy, call):
     path = copy.parent / "tiny.toml"
     path.write_text(path.read_text() + BUDGET)
     typed = ("--norms", "L1-pixel", "--eps", "0.7,2", "--seeds", "0", "--models", "vat")
@@ -196,7 +197,7 @@ def test_norms_and_eps_that_were_typed_are_measured(copy, call):  # noqa: F811
     assert records(copy / "cells/vat-50").query("attack == 'fgm' and eps == 2 and seed == 1").empty
 
 
-def test_a_run_makes_the_audit_that_its_suite_asks_for(tmp_path, call):  # noqa: F811
+def test_a_run_makes_the_audit_that_its_suite_asks_for(tmp_path, call):
     suite = write_suite(tmp_path, ('["ladder", "vat"]', '["vat"]'), ("seeds = [0, 1]", "seeds = [0]"))
     path = tmp_path / suite
     path.write_text(path.read_text() + BUDGET)
@@ -211,7 +212,7 @@ def test_a_run_makes_the_audit_that_its_suite_asks_for(tmp_path, call):  # noqa:
     assert call("run", "--suite", suite, "--out", tmp_path / "run")[1][0].endswith("nothing to do")
 
 
-def test_a_diverged_seed_is_not_audited_and_its_records_say_so(tmp_path, call):  # noqa: F811
+def test_a_diverged_seed_is_not_audited_and_its_records_say_so(tmp_path, call):
     changes = [('["ladder", "vat"]', '["vat"]'), ("decay_from", "learning_rate = 1e30\ndecay_from")]
     path = tmp_path / write_suite(tmp_path, *changes)
     path.write_text(path.read_text() + BUDGET)
@@ -249,7 +250,7 @@ def theirs(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("factory", ["linear", "images_only", "rows_only"])
-def test_anyones_model_gets_curves_and_audit(theirs, call, factory):  # noqa: F811
+def test_anyones_model_gets_curves_and_audit(theirs, call, factory):
     code, out, err = call("attack", "--model", f"theirs:{factory}", "--data", "digits", "--images", "20", "--out", "o")
     assert (code, err) == (0, [])
     assert out[-1] == "report: o/report/report.md"
@@ -283,12 +284,12 @@ def test_anyones_model_gets_curves_and_audit(theirs, call, factory):  # noqa: F8
         "theirs": "expected package.module:factory",
     }.items(),
 )
-def test_what_is_no_sound_model_is_one_line(theirs, call, factory, said):  # noqa: F811
+def test_what_is_no_sound_model_is_one_line(theirs, call, factory, said):
     fails(call("attack", "--model", factory, "--data", "digits", "--out", "o"), f"--model {factory}", said)
     assert not (theirs / "o").exists()
 
 
-def test_an_answer_that_depends_on_its_company_is_seen(theirs, call):  # noqa: F811
+def test_an_answer_that_depends_on_its_company_is_seen(theirs, call):
     code, _, err = call("attack", "--model", "theirs:company", "--data", "digits", "--images", "20", "--out", "o")
     assert (code, err) == (0, [])
     found = pd.read_csv(theirs / "o/report/audit.csv").set_index("check")["verdict"]
@@ -296,7 +297,7 @@ def test_an_answer_that_depends_on_its_company_is_seen(theirs, call):  # noqa: F
     assert found["white box beats black box"] == "not run"
 
 
-def test_what_is_there_of_ones_own_model_is_not_made_again(theirs, call):  # noqa: F811
+def test_what_is_there_of_ones_own_model_is_not_made_again(theirs, call):
     typed = ("attack", "--model", "theirs:linear", "--data", "digits", "--images", "20", "--out", "o")
     assert "theirs:linear: attacking" in call(*typed)[1]
     first = files(theirs / "o")
@@ -314,13 +315,13 @@ def test_what_is_there_of_ones_own_model_is_not_made_again(theirs, call):  # noq
     assert records(theirs / "o").query("measure == 'test_error'")["value"].item() != before
 
 
-def test_a_run_is_not_overwritten_by_ones_own_model(copy, call):  # noqa: F811
+def test_a_run_is_not_overwritten_by_ones_own_model(copy, call):
     fails(
         call("attack", "--model", "torch.nn:Identity", "--data", "digits", "--out", "run"), "run is the folder of a run"
     )
 
 
-def test_wrong_flags_are_one_line(copy, call):  # noqa: F811
+def test_wrong_flags_are_one_line(copy, call):
     suite = ("attack", "--suite", "tiny.toml", "--out", "run")
     fails(call("attack"), "expected either --suite NAME or --model package.module:factory")
     fails(call("attack", "--suite", "tiny.toml", "--model", "a:b"), "expected either")

@@ -18,15 +18,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from runs import VAT_ONLY, cells_of, fails, files, results, stages, trained, write_suite
 from safetensors import safe_open
-from test_suite import cells_of, write_suite
 
 import benchmark.cell
-import reports.report
 import zoo
 from attacks import MEANINGS, NORMS
 from benchmark import store
-from benchmark.__main__ import main
 from benchmark.attack import AUDITED
 from benchmark.estimate import Cost, costs, makespan
 from benchmark.suite import BUILT_IN, load_suite
@@ -34,84 +32,8 @@ from zoo.checkpoints import write_tensors
 from zoo.config import MODELS
 from zoo.data import DATASETS
 
-VAT_ONLY = ('["ladder", "vat"]', '["vat"]')
+pytestmark = pytest.mark.usefixtures("plain_pictures")
 MNIST = ('"digits"', '"mnist"')
-
-
-@pytest.fixture(scope="module", autouse=True)
-def plain_pictures():
-    """Figures are drawn by the one test that starts a process; here they would take most of the time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reports.report, "images", lambda draw, table, data: (b"png", b"pdf"))
-        yield
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """`call("run", ...)` as if typed: exit code, lines of stdout, lines of stderr."""
-
-    def typed(*arguments):
-        monkeypatch.setattr("sys.argv", ["benchmark", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = end.code
-        said = capsys.readouterr()
-        return code, said.out.splitlines(), said.err.splitlines()
-
-    return typed
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A complete run, in `run`, and its suite beside it; not to be changed."""
-    folder = tmp_path_factory.mktemp("finished")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["benchmark", "run", "--suite", write_suite(folder), "--out", str(folder / "run")])
-        main()
-    return folder
-
-
-@pytest.fixture
-def copy(finished, tmp_path, monkeypatch):
-    """A copy of the complete run and its suite in the working directory: `tiny.toml`, `run`."""
-    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "run"
-
-
-def files(folder, *patterns):
-    """Relative path -> content of every file."""
-    found = [path for pattern in patterns or ("*",) for path in folder.rglob(pattern) if path.is_file()]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(found)}
-
-
-def results(folder):
-    """Everything that a run's numbers are in."""
-    return files(folder, "records.csv", "history.csv", "seed-*.safetensors")
-
-
-def trained(lines):
-    """The cells that trained, from what was printed."""
-    return [line.split(":")[0] for line in lines if line.endswith(": training")]
-
-
-def stages(cell):
-    """What was done to a cell, with which seeds."""
-    noted = json.loads((cell / "provenance.json").read_text())["stages"]
-    return [(stage["stage"], stage["seeds"]) for stage in noted]
-
-
-def fails(outcome, *said, code=2):
-    """One line on stderr, begun with `error: `, that says all of this; no traceback."""
-    got, out, err = outcome
-    assert (got, len(err)) == (code, 1), err
-    assert err[0].startswith("error: ")
-    for piece in said:
-        assert str(piece) in err[0]
-    assert not any("Traceback" in line for line in out)
 
 
 # ----------------------------------------------------------------------------------------------- what is there
@@ -285,10 +207,8 @@ def test_a_diverged_seed_is_said_to_be_so_and_enters_no_mean(tmp_path, call):
 
 INTERRUPTIBLE = """
 import functools
-import itertools
 import benchmark.cell
 from benchmark.__main__ import main
-from benchmark.attack import AUDITED
 benchmark.cell.train = functools.partial(benchmark.cell.train, save_every_s=0)
 main()
 """

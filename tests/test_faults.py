@@ -9,40 +9,19 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from test_command_line import VAT_ONLY, call, copy, fails, files, finished, plain_pictures, results, stages  # noqa: F401
-from test_suite import write_suite
+from runs import ROOT, VAT_ONLY, fails, files, results, said_by, stages, typed, until, write_suite
 
 import benchmark.cell
 from benchmark.locks import alone
 
-ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.usefixtures("plain_pictures")
+
 SIX = (("epochs = 2", "epochs = 6"), ("decay_from = 1", "decay_from = 4"))
 LONG = (("epochs = 2", "epochs = 60"), ("decay_from = 1", "decay_from = 40"))
-
-
-def typed(*arguments):
-    """A run of the command in a process of its own, its output read line by line."""
-    command = [sys.executable, "-u", "-m", "benchmark", *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, env=environment, **pipes)
-
-
-def said_by(child):
-    """(exit code, lines of stdout, lines of stderr) to its end."""
-    out, err = child.communicate()
-    return child.returncode, out.splitlines(), err.splitlines()
-
-
-def until(child, pattern):
-    """Read what a child prints up to a line."""
-    for line in child.stdout:
-        if re.search(pattern, line):
-            return
-    raise AssertionError(f"{pattern} was not printed: {child.stderr.read()}")
 
 
 def worker_of(cell):
@@ -160,7 +139,7 @@ def test_a_run_takes_other_cells_and_then_waits_for_what_is_held(tmp_path, jobs)
 # ---------------------------------------------------------------------------------------------- the disk
 
 
-def test_a_full_disk_at_any_write_is_one_line_and_loses_nothing(tmp_path, call, monkeypatch):  # noqa: F811
+def test_a_full_disk_at_any_write_is_one_line_and_loses_nothing(tmp_path, call, monkeypatch):
     suite = write_suite(tmp_path, VAT_ONLY)
     monkeypatch.setattr(benchmark.cell, "train", functools.partial(benchmark.cell.train, save_every_s=0))
     assert call("run", "--suite", suite, "--out", tmp_path / "undisturbed")[0] == 0
@@ -184,7 +163,7 @@ def test_a_full_disk_at_any_write_is_one_line_and_loses_nothing(tmp_path, call, 
     assert results(run) == wanted
 
 
-def test_a_full_disk_ends_a_run_of_workers(tmp_path, call):  # noqa: F811
+def test_a_full_disk_ends_a_run_of_workers(tmp_path, call):
     """A limit on the size of files is the disk that is full: workers inherit it, and a checkpoint does not fit."""
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000)); sys.argv[0] = 'benchmark';"
@@ -199,11 +178,96 @@ def test_a_full_disk_ends_a_run_of_workers(tmp_path, call):  # noqa: F811
     assert not list(run.rglob("*.partial"))
 
 
+# ------------------------------------------------------------------------------------- clock and permissions
+
+
+def test_a_clock_that_goes_backwards_changes_nothing(tmp_path, call, finished, monkeypatch):
+    """Whoever asked the time of day would wait, or save, or count hours, to the wrong side."""
+    hours, saved, whole = itertools.count(1), [], Path.write_bytes
+    monkeypatch.setattr(time, "time", lambda: 2e9 - 3600.0 * next(hours))
+    monkeypatch.setattr(time, "time_ns", lambda: int(2e18 - 3.6e12 * next(hours)))
+    monkeypatch.setattr(benchmark.cell, "train", functools.partial(benchmark.cell.train, save_every_s=1e-9))
+    monkeypatch.setattr(Path, "write_bytes", lambda path, content: (saved.append(path.name), whole(path, content))[1])
+    assert call("run", "--suite", write_suite(tmp_path), "--out", tmp_path / "run")[0] == 0
+    assert results(tmp_path / "run") == results(finished / "run")
+    assert sum(name.startswith("state.safetensors") for name in saved) == 2  # after the first of two epochs, both cells
+    for cell in ("ladder-50", "vat-50"):
+        noted = json.loads((tmp_path / "run/cells" / cell / "provenance.json").read_text())["stages"]
+        assert all(0 < stage["hours"] < 0.1 for stage in noted)
+
+
+@pytest.mark.parametrize("given", ["XDG_CACHE_HOME", "HOME"])
+def test_a_cache_that_cannot_be_written_is_one_line(tmp_path, call, monkeypatch, given):
+    """In /proc not even root can make a folder."""
+    for name in ("BENCHMARK_DATA", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(given, "/proc/self")
+    with pytest.raises(OSError, match="/proc/self/nothing"):
+        Path("/proc/self/nothing").mkdir()
+    suite = write_suite(tmp_path, ('"digits"', '"mnist"'), ("[20, 15, 10]", "[20, 10]"))
+    fails(call("run", "--suite", suite, "--out", tmp_path / "run"), "mnist could not be downloaded", "--data")
+    assert not (tmp_path / "run").exists()
+
+
+UNPRIVILEGED = """
+import contextlib, io, json, os, sys
+from benchmark.__main__ import main
+import reports.report
+
+def say(line):
+    sys.argv = ["benchmark", *line]
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+    print(json.dumps([code, out.getvalue().splitlines(), err.getvalue().splitlines()]))
+
+reports.report.images = lambda draw, table, data: (b"png", b"pdf")
+first, *rest = json.loads(sys.argv[1])
+say(first)  # imports what may be closed to others
+if os.getuid() == 0:  # whom no permission binds
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+for line in rest:
+    say(line)
+"""
+
+
+def test_without_permission_there_is_one_line_and_what_is_there_stays(copy, call):
+    """The folder is the caller's, others may read: as another user where the caller is root, else read-only."""
+    (copy / "cells/vat-50/records.csv").unlink()
+    there = [copy.parent, *copy.parent.rglob("*")]
+    for path in there:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    before = files(copy)
+    suite = ("--suite", "tiny.toml", "--out")
+    looking = ("run", *suite, "run", "--dry-run")
+    lines = [looking, ("run", *suite, "new"), ("run", *suite, "run"), ("report", *suite, "run"), looking]
+    done = subprocess.run(
+        [sys.executable, "-c", UNPRIVILEGED, json.dumps(lines)], capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=copy.parent,
+    )  # fmt: skip
+    for path in there:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    assert done.returncode == 0, done.stderr
+    before_it, new, run, report, looked = map(json.loads, done.stdout.splitlines())
+    fails(new, "Permission denied", "new")
+    fails(run, "Permission denied", "run")
+    fails(report, "Permission denied", "run")
+    assert before_it[::2] == looked[::2] == [0, []]
+    assert files(copy) == before
+    assert not Path("new").exists()
+    assert call("run", *suite, "run")[0] == 0
+
+
 # -------------------------------------------------------------------------------------------- started over
 
 
 @pytest.mark.parametrize("jobs", [(), ("--jobs", "1")])
-def test_fresh_starts_over_what_was_changed_and_nothing_else(copy, call, jobs):  # noqa: F811
+def test_fresh_starts_over_what_was_changed_and_nothing_else(copy, call, jobs):
     before = files(copy / "cells")
     suite = write_suite(copy.parent, ("eps = [1.0]", "eps = [2.0]"))  # of vat alone
     fails(call("run", "--suite", suite, "--out", "run"), "vat-50", "model.hyperparameters", "--fresh")
@@ -221,7 +285,7 @@ def test_fresh_starts_over_what_was_changed_and_nothing_else(copy, call, jobs): 
     assert "nothing to do" in call("run", "--suite", suite, "--out", "run", "--fresh")[1][0]
 
 
-def test_starting_over_half_done_is_still_refused_without_being_told(copy, call, monkeypatch):  # noqa: F811
+def test_starting_over_half_done_is_still_refused_without_being_told(copy, call, monkeypatch):
     suite = write_suite(copy.parent, ("eps = [1.0]", "eps = [2.0]"))
     first = Path.unlink
 

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from runs import TINY
 from test_checkpoints import build, config_of
-from test_command_line import finished, plain_pictures  # noqa: F401 (fixtures)
-from test_suite import TINY
 
 import zoo
 from benchmark.collect import collect
@@ -22,6 +21,8 @@ from zoo.config import TrainingConfig
 from zoo.errors import BadInput
 from zoo.state import read_state
 from zoo.training import train
+
+pytestmark = pytest.mark.usefixtures("plain_pictures")
 
 NASTY = (
     *(b"", b"-1", b"0", b"1e999", b"nan", b"NaN", b"null", b"true", b'"x"', b"9" * 30, b"9" * 5000, b"[]", b"{}"),
@@ -81,19 +82,19 @@ def test_suites(tmp_path):
 
 
 @pytest.mark.parametrize("columns", [RECORDS, HISTORY], ids=["records", "history"])
-def test_tables(finished, tmp_path, columns):  # noqa: F811
+def test_tables(finished, tmp_path, columns):
     name = "records.csv" if columns is RECORDS else "history.csv"
     original = (finished / "run/cells/vat-50" / name).read_bytes()
     assert survive(name, 1000, [original], tmp_path / name, lambda path: read_table(path, columns)) > 10
 
 
-def test_json(finished, tmp_path):  # noqa: F811
+def test_json(finished, tmp_path):
     original = (finished / "run/cells/vat-50/config.json").read_bytes()
     assert survive("json", 1000, [original], tmp_path / "config.json", read_json) > 50
 
 
 @pytest.mark.parametrize("name", ["config.json", "provenance.json", "records.csv", "history.csv"])
-def test_folders_of_runs(finished, tmp_path, name):  # noqa: F811
+def test_folders_of_runs(finished, tmp_path, name):
     cell, source = tmp_path / "run/cells/vat-50", finished / "run/cells/vat-50"
     shutil.copytree(source, cell, ignore=shutil.ignore_patterns("seed-*"))
     suite = load_suite(str(finished / "tiny.toml"))

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 from cleverhans.torch.attacks.fast_gradient_method import fast_gradient_method
+from runs import write_suite
 from test_attacks_oracles import foolbox
-from test_suite import write_suite
 
 import attacks
 import zoo

@@ -4,11 +4,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_command_line import call, copy, fails, files, finished, plain_pictures  # noqa: F401
-from test_suite import write_suite
+from runs import fails, files, write_suite
 
 from benchmark.publish import embedded
 from zoo.errors import BadInput
+
+pytestmark = pytest.mark.usefixtures("plain_pictures")
 
 ROOT = Path(__file__).parents[1]
 PIECES = {"quick": {"table1": "| a |\n", "curves": "![x](y)\n"}}
@@ -54,7 +55,7 @@ def checkout(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_published_is_one_command(checkout, call):  # noqa: F811
+def test_published_is_one_command(checkout, call):
     assert call("report", "--published", "--check")[0] == 1
     code, out, _ = call("report", "--published")
     assert (code, out) == (0, [f"report: {Path('published/quick/report/report.md')}"])
@@ -65,7 +66,7 @@ def test_published_is_one_command(checkout, call):  # noqa: F811
     assert files(checkout) == before
 
 
-def test_an_edited_readme_is_found(checkout, call):  # noqa: F811
+def test_an_edited_readme_is_found(checkout, call):
     assert call("report", "--published")[0] == 0
     readme = checkout / "README.md"
     readme.write_text(readme.read_text().replace("| vat ", "| VAT "))
@@ -74,7 +75,7 @@ def test_an_edited_readme_is_found(checkout, call):  # noqa: F811
     assert "--- README.md, there" in err
 
 
-def test_published_outside_a_checkout_is_one_line(tmp_path, call, monkeypatch):  # noqa: F811
+def test_published_outside_a_checkout_is_one_line(tmp_path, call, monkeypatch):
     monkeypatch.chdir(tmp_path)
     fails(call("report", "--published"), "published has no run")
     shutil.copytree(ROOT / "published/quick/cells", tmp_path / "published/quick/cells")
@@ -84,7 +85,7 @@ def test_published_outside_a_checkout_is_one_line(tmp_path, call, monkeypatch): 
 @pytest.mark.parametrize(
     "wrong", [(), ("--published", "--suite", "quick"), ("--published", "--out", "x"), ("--published", "--merge", "x")]
 )
-def test_either_a_suite_or_published(call, wrong):  # noqa: F811
+def test_either_a_suite_or_published(call, wrong):
     fails(call("report", *wrong), "--suite NAME", "--published")
 
 
@@ -92,7 +93,7 @@ def test_either_a_suite_or_published(call, wrong):  # noqa: F811
 
 
 @pytest.fixture
-def halves(copy):  # noqa: F811
+def halves(copy):
     """The complete run `run` taken apart: `one` has vat and seed 0 of the ladder, `two` the ladder whole."""
     root = copy.parent
     for name in ("one", "two"):
@@ -105,7 +106,7 @@ def halves(copy):  # noqa: F811
     return root
 
 
-def test_two_runs_give_the_report_of_one(halves, call):  # noqa: F811
+def test_two_runs_give_the_report_of_one(halves, call):
     assert call("report", "--suite", "tiny.toml", "--out", "run")[0] == 0
     assert call("report", "--suite", "tiny.toml", "--out", "one", "--merge", "two")[0] == 0
     for name in ("table1.csv", "table2.csv", "pairs.csv", "robustness.csv", "smoothness.csv", "table1.tex"):
@@ -120,7 +121,7 @@ def test_two_runs_give_the_report_of_one(halves, call):  # noqa: F811
     ("table", "start", "column", "value"),
     [("records.csv", "0,2,test_error", 6, "0.9"), ("history.csv", "0,1,test_error", 3, "0.9")],
 )
-def test_runs_that_contradict_each_other_are_both_named(halves, call, table, start, column, value):  # noqa: F811
+def test_runs_that_contradict_each_other_are_both_named(halves, call, table, start, column, value):
     path = halves / "two/cells/ladder-50" / table
     lines = path.read_text().splitlines()
     at = next(i for i, line in enumerate(lines) if line.startswith(start))
@@ -132,7 +133,7 @@ def test_runs_that_contradict_each_other_are_both_named(halves, call, table, sta
     assert not (halves / "one/report").exists()
 
 
-def test_a_line_recorded_twice_is_named(copy, call):  # noqa: F811
+def test_a_line_recorded_twice_is_named(copy, call):
     path = copy / "cells/vat-50/records.csv"
     path.write_text(path.read_text() + path.read_text().splitlines()[-1] + "\n")
     fails(
@@ -140,7 +141,7 @@ def test_a_line_recorded_twice_is_named(copy, call):  # noqa: F811
     )
 
 
-def test_runs_of_another_precision_or_suite_are_not_mixed(halves, call):  # noqa: F811
+def test_runs_of_another_precision_or_suite_are_not_mixed(halves, call):
     config = halves / "two/cells/ladder-50/config.json"
     content = config.read_text()
     config.write_text(content.replace('"precision": "float32"', '"precision": "bfloat16"'))
@@ -150,11 +151,11 @@ def test_runs_of_another_precision_or_suite_are_not_mixed(halves, call):  # noqa
     fails(call("report", "--suite", "tiny.toml", "--out", "one", "--merge", "two"), "two/cells/ladder-50", "epochs")
 
 
-def test_a_missing_run_to_merge_is_named(copy, call):  # noqa: F811
+def test_a_missing_run_to_merge_is_named(copy, call):
     fails(call("report", "--suite", "tiny.toml", "--out", "run", "--merge", "none"), "none is missing")
 
 
-def test_an_empty_run_has_a_report(tmp_path, call):  # noqa: F811
+def test_an_empty_run_has_a_report(tmp_path, call):
     (tmp_path / "run").mkdir()
     code, out, _ = call("report", "--suite", write_suite(tmp_path), "--out", tmp_path / "run")
     assert (code, len(out)) == (0, 1)
@@ -162,7 +163,7 @@ def test_an_empty_run_has_a_report(tmp_path, call):  # noqa: F811
 
 
 @pytest.mark.parametrize("content", ["{}", '{"stages": [1]}', '{"stages": [{"stage": "training", "seeds": [0]}]}'])
-def test_provenance_of_another_kind_is_named(copy, call, content):  # noqa: F811
+def test_provenance_of_another_kind_is_named(copy, call, content):
     (copy / "cells/vat-50/provenance.json").write_text(content)
     fails(
         call("report", "--suite", "tiny.toml", "--out", "run"), Path("run/cells/vat-50/provenance.json"), "provenance"

@@ -2,16 +2,16 @@
 
 import json
 import os
+import signal
 import sys
-from pathlib import Path
 
 import pytest
-from test_command_line import call, fails, files, plain_pictures, results  # noqa: F401 (fixtures)
-from test_suite import write_suite
+from runs import ROOT, fails, files, results, said_by, typed, until, write_suite
 
 from benchmark.progress import Progress
 
-ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.usefixtures("plain_pictures")
+
 LONG = (("epochs = 2", "epochs = 40"), ("decay_from = 1", "decay_from = 30"))
 
 
@@ -32,7 +32,7 @@ def cluster():
         made.shutdown()
 
 
-def test_without_ray_there_is_one_line(tmp_path, call, monkeypatch):  # noqa: F811
+def test_without_ray_there_is_one_line(tmp_path, call, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "benchmark.on_ray", raising=False)
     outcome = call("run", "--suite", write_suite(tmp_path), "--out", tmp_path / "run", "--engine", "ray")
@@ -40,7 +40,7 @@ def test_without_ray_there_is_one_line(tmp_path, call, monkeypatch):  # noqa: F8
 
 
 @pytest.mark.parametrize("wrong", [("--ray-address", "auto"), ("--gpus-per-cell", "0.5")])
-def test_flags_of_the_other_engine_are_refused(tmp_path, call, wrong):  # noqa: F811
+def test_flags_of_the_other_engine_are_refused(tmp_path, call, wrong):
     fails(call("run", "--suite", write_suite(tmp_path), "--out", tmp_path / "run", *wrong), "belong to --engine ray")
     ray = ("--engine", "ray", "--jobs", "2")
     fails(call("run", "--suite", write_suite(tmp_path), "--out", tmp_path / "run", *ray), "belongs to --engine local")
@@ -50,7 +50,7 @@ def test_flags_of_the_other_engine_are_refused(tmp_path, call, wrong):  # noqa: 
 @pytest.mark.parametrize("shared", [True, False], ids=["shared folder", "sent home"])
 def test_a_node_is_killed_and_the_records_are_those_of_a_local_run(
     tmp_path,
-    call,  # noqa: F811
+    call,
     cluster,
     monkeypatch,
     shared,
@@ -80,3 +80,22 @@ def test_a_node_is_killed_and_the_records_are_those_of_a_local_run(
     typed = json.loads((tmp_path / "run/cells/vat-50/provenance.json").read_text())["stages"][0]["sittings"]
     assert "--engine ray" in typed[0]["command"]
     assert "nothing to do" in call(*command)[1][0]
+
+
+@pytest.mark.slow
+def test_interrupted_on_a_cluster_of_its_own_a_run_goes_on(tmp_path, call):
+    """Without an address a cluster is started here; a Ctrl-C goes to all processes of the terminal's group."""
+    pytest.importorskip("ray", reason="ray is not installed: pip install -e '.[ray]'")
+    suite = write_suite(tmp_path, *LONG)
+    command = ("run", "--suite", suite, "--out", tmp_path / "run", "--engine", "ray")
+    with typed(*command, start_new_session=True) as child:
+        until(child, "vat-50: epoch 3 ")
+        os.killpg(child.pid, signal.SIGINT)
+        code, _, err = said_by(child)
+    assert (code, [line for line in err if line]) == (130, ["error: interrupted; the same command goes on from here"])
+    assert not (tmp_path / "run/cells/vat-50/records.csv").exists()
+    code, out, err = said_by(typed(*command))
+    assert (code, err) == (0, [])
+    assert "vat-50: complete" in out
+    assert call("run", "--suite", suite, "--out", tmp_path / "local")[0] == 0
+    assert results(tmp_path / "run") == results(tmp_path / "local")

@@ -1,66 +1,31 @@
 """Large plans: what the command line itself takes, in seconds of CPU time, so that a busy machine is no failure."""
 
-import math
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
-from test_command_line import call  # noqa: F401 (fixture)
+from scale import enough, large, record
 
-from benchmark.cell import configuration
 from benchmark.estimate import Cost
+from benchmark.progress import Progress
 from benchmark.publish import renew_report
-from benchmark.store import HISTORY, RECORDS, write_json, write_table
 from benchmark.suite import load_suite, plan
-from zoo.data import load_dataset
 
-FUSIONS = ("lvac", "lvac-lw", "lvan", "lvan-lw")
-SUITE = """description = "large"
-dataset = "digits"
-models = ["supervised", "vat", "ladder", "lvac", "lvac-lw", "lvan", "lvan-lw"]
-widths = [200, 100, 10]
-[training]
-unlabelled_batch = 250
-epochs = 10
-decay_from = 8
-[attack]
-norms = ["L1-spread", "L1-pixel", "L2", "Linf"]
-eps = [0.3]
-"""
-TUNED = """[hyperparameters.{}]
-denoising_weights = [1000.0, 10.0]
-eps = [1.0{}]
-"""
-ATTACKED = ("clean_error", "attacked_error", "zero_gradient_share", "nonfinite_gradient_share", "mean_norm_ratio")
+HERE = Path(__file__).parent
 
 
-def large(folder, counts, seeds):
-    """A suite file of 7 models at so many label counts."""
-    at = [f"[labels.{50 + 10 * k}]\nseeds = {[*range(seeds)]}\nlabelled_batch = 50\n" for k in range(counts)]
-    tuned = [
-        TUNED.format(name, ", 0.1" if name.endswith("lw") else "") for name in ("lvac", "lvac-lw", "lvan", "lvan-lw")
-    ]
-    tuned += ["[hyperparameters.vat]\neps = [1.0]\n", "[hyperparameters.ladder]\ndenoising_weights = [1000.0, 10.0]\n"]
-    path = folder / "large.toml"
-    path.write_text(SUITE + "".join(at + tuned))
-    return str(path)
+@pytest.fixture(scope="module")
+def digits():
+    return enough()
 
 
-def records_of(cell, seeds):
-    """As if the cell had been trained and attacked: measured nowhere."""
-    of = [(0.1, 500, "abc")] * seeds
-    rows = [(s, 10, m, "", "", math.nan, *of[s]) for s in range(seeds) for m in ("test_error", "lowest_test_error")]
-    rows += [
-        (s, 10, m, "fgm", n, 0.3, *of[s]) for s in range(seeds) for n in cell.attack.norms for m in ATTACKED
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=list(RECORDS)).astype(RECORDS)
-
-
-def test_ten_thousand_cells_are_listed(tmp_path, call, monkeypatch):  # noqa: F811
+def test_ten_thousand_cells_are_listed(tmp_path, call, monkeypatch, digits):
     """In 1.5 s when written; twice the bar of 2 s is allowed here, so that only a change of order fails."""
     monkeypatch.setattr("benchmark.run.costs", lambda cells, data: [Cost(60.0, 2**30)] * len(cells))
-    monkeypatch.setattr("benchmark.run.data_for", lambda cells, root, device: data)
-    data = load_dataset("digits")
+    monkeypatch.setattr("benchmark.options.load_dataset", lambda name, root: digits)
     suite = large(tmp_path, 1429, 2)
     started = time.process_time()
     code, out, _ = call("run", "--suite", suite, "--out", tmp_path / "run", "--dry-run", "--devices", "100")
@@ -69,16 +34,44 @@ def test_ten_thousand_cells_are_listed(tmp_path, call, monkeypatch):  # noqa: F8
     assert time.process_time() - started < 4
 
 
+def test_the_live_table_of_many_cells_shows_those_under_way_and_counts_the_rest(tmp_path):
+    suite = large(tmp_path, 15, 2)
+    cells = plan(load_suite(suite), suite)
+    progress = Progress(cells, ["complete"] * 5 + ["to train"] * 100)
+    progress.change(cells[70], "training")
+    progress.epoch(cells[70], 3, [0.1])
+    progress.change(cells[60], "training")
+    progress.change(cells[60], "complete")
+    table = progress.table()
+    names = list(table.columns[0].cells)
+    assert (names[0], len(names)) == (cells[70].name, 40)
+    assert table.caption == "and 65 more: 64 to train, 1 complete"
+    few = Progress(cells[:40], ["to train"] * 40).table()
+    assert (few.row_count, few.caption) == (40, None)
+
+
 @pytest.mark.slow
-def test_ten_thousand_models_are_reported_on(tmp_path):
-    suite = large(tmp_path, 3, 476)
-    history = [(s, e, m, 0.1) for s in range(476) for e in range(1, 11) for m in ("test_error", "smoothness")]
+@pytest.mark.parametrize(("counts", "seeds"), [(1429, 2), (3, 476)], ids=["10,003 cells", "9,996 models in 21 cells"])
+def test_ten_thousand_are_reported_on_within_a_minute(tmp_path, digits, counts, seeds):
+    suite = large(tmp_path, counts, seeds)
     for cell in plan(load_suite(suite), suite):
-        folder = tmp_path / "run/cells" / cell.name
-        write_json(folder / "config.json", configuration(cell))
-        write_table(folder / "records.csv", records_of(cell, 476), RECORDS)
-        write_table(folder / "history.csv", pd.DataFrame(history, columns=list(HISTORY)).astype(HISTORY), HISTORY)
+        record(cell, tmp_path / "run/cells" / cell.name, digits)
     started = time.process_time()
     renew_report(suite, tmp_path / "run")
     assert time.process_time() - started < 60
-    assert "complete: 21 of 21 planned" in (tmp_path / "run/report/report.md").read_text()
+    page = (tmp_path / "run/report/report.md").read_text()
+    assert f"complete: {7 * counts} of {7 * counts} planned" in page
+    assert ("Shown are 10 of 1,429 label counts (digits: 50, " in page) == (counts > 10)
+    assert len(pd.read_csv(tmp_path / "run/report/table1.csv")) == 2 * 7 * counts
+
+
+@pytest.mark.slow
+def test_a_large_plan_under_ray_with_a_stub_for_a_trainer():
+    """What `python tests/scale.py` does for 10,003 cells, here for 105: all are run, none is left to do."""
+    pytest.importorskip("ray", reason="ray is not installed: pip install -e '.[ray]'")
+    command = [sys.executable, str(HERE / "scale.py"), "15"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    said = done.stdout.splitlines()
+    assert said[0].startswith("105 cells listed in ")
+    assert said[2].startswith("630 files in 105 folders, ")
+    assert said[4].startswith("105 complete cells listed in ")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmark import store
-from benchmark.store import HISTORY, RECORDS, merge, read_json, read_table, write_json, write_table
+from benchmark.store import HISTORY, RECORDS, merge, read_json, read_table, read_tables, write_json, write_table
 from zoo.errors import BadInput
 
 CPU = torch.device("cpu")
@@ -87,6 +87,20 @@ def test_an_empty_table_and_no_table_are_the_same(tmp_path, columns):
         assert {name: str(kind) for name, kind in table.dtypes.items()} == columns
 
 
+@pytest.mark.parametrize("more", ["", '1,2,"a\nb",,,,0.5,500,x\n', "\n"], ids=["plain", "quoted", "blank line"])
+def test_tables_read_at_once_are_those_read_one_by_one(tmp_path, more):
+    for name, content in {"a": TEXT, "b": TEXT.splitlines(keepends=True)[0], "d": TEXT + more, "e": TEXT}.items():
+        (tmp_path / name).write_text(content)
+    paths = [tmp_path / name for name in "abcde"]
+    found = read_tables(paths, RECORDS)
+    assert found["file"].nunique() == 3
+    for at, path in enumerate(paths):
+        own = found[found["file"] == at].drop(columns="file").reset_index(drop=True)
+        pd.testing.assert_frame_equal(own, read_table(path, RECORDS), check_exact=True)
+    nothing = read_tables([tmp_path / "c"], RECORDS)
+    assert {name: str(kind) for name, kind in nothing.dtypes.items()} == RECORDS | {"file": "int64"}
+
+
 def test_merge_replaces_and_adds():
     old = frame([(0, 1, "a", 0.5), (0, 2, "a", 0.4), (1, 1, "a", 0.3)], HISTORY)
     both = merge(old, [(0, 2, "a", 0.1), (0, 2, "b", 0.2), (1, 2, "a", math.nan)], HISTORY)
@@ -133,11 +147,14 @@ UNREADABLE = {
 def test_an_unreadable_table_is_named(tmp_path, case):
     path = tmp_path / "records.csv"
     path.write_bytes(UNREADABLE[case])
-    with pytest.raises(BadInput) as error:
-        read_table(path, RECORDS)
-    message = str(error.value)
-    assert message.startswith(f"{path} is not readable")
-    assert "\n" not in message
+    (tmp_path / "whole.csv").write_text(TEXT)
+    among = [tmp_path / "whole.csv", path, tmp_path / "whole.csv"]
+    for read in (lambda: read_table(path, RECORDS), lambda: read_tables(among, RECORDS)):
+        with pytest.raises(BadInput) as error:
+            read()
+        message = str(error.value)
+        assert message.startswith(f"{path} is not readable")
+        assert "\n" not in message
 
 
 # ----------------------------------------------------------------------------------------------------- JSON

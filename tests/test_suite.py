@@ -4,32 +4,12 @@ import pickle
 from dataclasses import fields, replace
 
 import pytest
+from runs import cells_of, write_suite
 
-from benchmark.suite import BUILT_IN, AttackConfig, load_suite, plan
-from benchmark.tune import with_any_eps
+from benchmark.suite import BUILT_IN, AttackConfig, load_suite
 from zoo.config import LATER, RPT, Hyperparameters, ModelConfig, TrainingConfig, difference, fingerprint, plain
 from zoo.errors import BadInput
 
-TINY = """description = "A run of a second"
-dataset = "digits"
-models = ["ladder", "vat"]
-widths = [20, 15, 10]
-[labels.50]
-seeds = [0, 1]
-labelled_batch = 50
-[model]
-power_iterations = 1
-[hyperparameters.vat]
-eps = [1.0]
-[training]
-unlabelled_batch = 200
-epochs = 2
-decay_from = 1
-smoothness_images = 100
-[attack]
-norms = ["L2", "Linf"]
-eps = [0.1]
-"""
 FIVE = (8340, 8794, 2773, 967, 2368)
 SEEDS = {50: (*FIVE, 1496, 2049, 370, 748, 7698), 100: FIVE, 1000: FIVE}
 BATCHES = {100: (100, 250), 1000: (100, 250)}
@@ -58,22 +38,6 @@ PUBLISHED = [
     ("vat", 100, (), (5.0,)),
     ("vat", 1000, (), (2.5,)),
 ]
-
-
-def write_suite(folder, *changes):
-    """The tiny suite with (old, new) pieces of text exchanged; its path as it is typed."""
-    text = TINY
-    for old, new in changes:
-        assert old in text
-        text = text.replace(old, new, 1)
-    path = folder / "tiny.toml"
-    path.write_text(text)
-    return str(path)
-
-
-def cells_of(name, **chosen):
-    """The cells of a suite, with some eps where it is for `tune` to choose one."""
-    return plan(with_any_eps(load_suite(name)), name, **chosen)
 
 
 def refusal(name, **chosen):

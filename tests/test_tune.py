@@ -3,8 +3,7 @@
 import pandas as pd
 import pytest
 import torch
-from test_command_line import call, fails  # noqa: F401
-from test_suite import TINY
+from runs import TINY, fails
 
 from benchmark import tune as module
 from benchmark.suite import load_suite, plan
@@ -25,7 +24,7 @@ def suite(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_choice_is_the_lowest_validation_error_and_no_test_image_is_seen(suite, call, monkeypatch):  # noqa: F811
+def test_the_choice_is_the_lowest_validation_error_and_no_test_image_is_seen(suite, call, monkeypatch):
     data, met, train = load_dataset("digits"), [], module.train
     rest, held = held_out(len(data.images), 300)
 
@@ -57,7 +56,7 @@ def test_the_choice_is_the_lowest_validation_error_and_no_test_image_is_seen(sui
     assert swept == [(0, 1, 0), (2, 1, 2), (0, 2, 0), (2, 2, 2)]
 
 
-def test_a_suite_is_refused_until_it_is_tuned(suite, call):  # noqa: F811
+def test_a_suite_is_refused_until_it_is_tuned(suite, call):
     said = ("'rpt' at 50 labels", "add [hyperparameters.rpt]", "tune --suite tiny.toml")
     fails(call("run", "--suite", "tiny.toml", "--out", "run"), *said)
     assert call("tune", *OPTIONS, "--count", "2")[0] == 0
@@ -73,7 +72,7 @@ def test_a_suite_is_refused_until_it_is_tuned(suite, call):  # noqa: F811
         (("--eps", "a"), ("expected numbers separated by commas",)),
     ],
 )
-def test_what_cannot_be_tuned_is_told(suite, call, options, said):  # noqa: F811
+def test_what_cannot_be_tuned_is_told(suite, call, options, said):
     fails(call("tune", "--suite", "tiny.toml", "--out", "run", *options), *said)
 
 

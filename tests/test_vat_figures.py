@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from runs import write_suite
 from synthetic import error, smoothness
-from test_command_line import call, plain_pictures  # noqa: F401
-from test_suite import write_suite
 from torch.nn import functional as F
 
 import zoo
@@ -148,7 +147,7 @@ def test_images_are_shown_by_eps_and_example():
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(plain_pictures, tmp_path_factory):
     """A tiny run that measures all of this; not to be changed."""
     folder = tmp_path_factory.mktemp("figures")
     changes = [('["ladder", "vat"]', '["supervised", "vat"]'), ("eps = [0.1]\n", "eps = [0.1]\nvirtual = [0.5, 2]\n")]
@@ -211,6 +210,6 @@ def test_training_images_are_measured_as_the_tests_are(run):
         assert history[seed, "train_smoothness"] > 0
 
 
-def test_what_is_measured_is_not_measured_again(run, call):  # noqa: F811
+def test_what_is_measured_is_not_measured_again(run, call):
     said = call("run", "--suite", run.parent / "tiny.toml", "--out", run)[1]
     assert said[0] == f"{run}: all 2 cells are complete, nothing to do"

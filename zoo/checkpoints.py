@@ -19,7 +19,9 @@ from zoo.models import create
 
 Layout = Mapping[str, tuple[str, tuple[int, ...]]]
 """Tensors by name: their kind of number and shape, as a safetensors header has them."""
-KINDS = {torch.float32: "F32", torch.float64: "F64"}
+KINDS = {torch.float32: "F32", torch.float64: "F64", torch.float16: "F16"}
+SMALL = "encoder, weights of products in float16"
+"""What the card of a small checkpoint says is stored."""
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -101,13 +103,40 @@ def save_seed(path: Path, model: Classifier, index: int, card: Mapping[str, Any]
     write_tensors(path, of_seed(model.state_dict(), index), {"model": plain(model.config), **card})
 
 
+def save_small(path: Path, model: Classifier) -> None:
+    """Write what a single-seed model needs at test time, the weights of its products in float16."""
+    tensors = {name: tensor.to(kind_in_small(name, tensor)) for name, tensor in of_encoder(model).items()}
+    write_tensors(path, tensors, {**model.card, "stored": SMALL})
+
+
+def of_encoder(model: Classifier) -> dict[str, Tensor]:
+    """The part of a model's state that its logits depend on."""
+    return {name: tensor for name, tensor in model.state_dict().items() if name.startswith("encoder.")}
+
+
+def small_layout(config: ModelConfig) -> Layout:
+    """What a small checkpoint consists of; nothing is allocated."""
+    with torch.device("meta"):
+        tensors = of_encoder(create(config))
+    return {name: (KINDS[kind_in_small(name, of)], tuple(of.shape)) for name, of in tensors.items()}
+
+
+def kind_in_small(name: str, tensor: Tensor) -> torch.dtype:
+    """The kind of number that a small checkpoint has a tensor of the encoder in."""
+    return torch.float16 if name.startswith("encoder.weight.") else tensor.dtype
+
+
 def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> Classifier:
-    """A single-seed model in evaluation mode; its card is `model.card`. Raises BadInput for an unsound file."""
+    """A single-seed model in evaluation mode; its card is `model.card`. Raises BadInput for an unsound file.
+
+    Of a small checkpoint: a `Classifier` with the model's encoder, which is all that its logits take.
+    """
     card = read_card(path)
     try:
         config = TypeAdapter(ModelConfig).validate_python(card["model"])
-        tensors, _ = read_tensors(path, device, expected=layout(config))
-        model = create(config).to(device)
+        small = card.get("stored") == SMALL
+        tensors, _ = read_tensors(path, device, expected=small_layout(config) if small else layout(config))
+        model = (Classifier(config) if small else create(config)).to(device)
         model.load_state_dict(tensors)
     except (KeyError, ValidationError) as error:
         reason = " ".join(str(error).split())[:300]

@@ -1,0 +1,108 @@
+"""python -m benchmark release: what is published of a run, and the small checkpoints that load from there."""
+
+import shutil
+
+import pytest
+import torch
+from runs import fails
+
+import zoo
+from benchmark import release
+from benchmark.__main__ import main
+from zoo.checkpoints import SMALL, read_tensors, write_tensors
+from zoo.errors import BadInput
+
+SHOWN = "# x\n<!-- report: smoke table1-final-digits -->\n<!-- /report -->\n"
+
+
+@pytest.fixture(scope="module")
+def of_smoke(plain_pictures, tmp_path_factory):
+    """Two cells of the suite `smoke`, trained and attacked."""
+    folder = tmp_path_factory.mktemp("smoke")
+    with pytest.MonkeyPatch.context() as patch:
+        typed = ["run", "--suite", "smoke", "--models", "supervised,ladder", "--labels", "50", "--no-audit"]
+        patch.setattr("sys.argv", ["benchmark", *typed, "--out", str(folder / "runs/smoke")])
+        main()
+    return folder
+
+
+@pytest.fixture
+def checkout(of_smoke, tmp_path, monkeypatch):
+    """A checkout with the run and a README that shows a table of it."""
+    shutil.copytree(of_smoke, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "README.md").write_text(SHOWN)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_records_reports_and_checkpoints_are_published(checkout, call):
+    code, out, err = call("release", "--suite", "smoke")
+    assert (code, err) == (0, [])
+    assert [line.split(":")[0] for line in out] == ["supervised-50", "ladder-50"]
+    for name in ("supervised-50", "ladder-50"):
+        own, there = checkout / "runs/smoke/cells" / name, checkout / "published/smoke/cells" / name
+        recorded = {*release.RECORDED} - {"examples.csv"}  # of which this suite has none
+        assert {path.name for path in there.iterdir()} == recorded
+        for file in recorded:
+            assert (there / file).read_bytes() == (own / file).read_bytes()
+    assert "| ladder " in (checkout / "README.md").read_text()
+    assert call("report", "--published", "--check")[0] == 0
+
+
+@pytest.mark.parametrize("model", ["supervised", "ladder"])
+def test_a_small_checkpoint_is_the_encoder_with_rounded_weights(checkout, call, model, monkeypatch):
+    monkeypatch.setattr(release, "MOST_POINTS", 2.0)  # an image of these digits is 0.2 points
+    assert call("release", "--suite", "smoke")[0] == 0
+    small, full = (zoo.load(run, model, labels=50, seed=0) for run in ("published", "runs/smoke"))
+    have, of = small.state_dict(), full.state_dict()
+    assert have.keys() == {name for name in of if name.startswith("encoder.")}
+    for name, tensor in have.items():
+        rounded = of[name].half().float() if name.startswith("encoder.weight.") else of[name]
+        assert torch.equal(tensor, rounded), name
+    x = zoo.load_dataset("digits").test_images
+    torch.testing.assert_close(small(x), full(x), rtol=1e-2, atol=1e-2)
+    assert not small.training
+    assert small.card == full.card | {"stored": SMALL}
+    files = [checkout / run / f"cells/{model}-50/seed-0.safetensors" for run in ("published", "runs/smoke")]
+    assert files[0].stat().st_size < 0.7 * files[1].stat().st_size
+
+
+def test_what_rounding_would_change_is_not_published(checkout, call, monkeypatch):
+    monkeypatch.setattr(release, "MOST_POINTS", -1.0)
+    _, out, _ = call("release", "--suite", "smoke")
+    assert all("no small checkpoint, its errors would differ by " in line for line in out)
+    assert not list((checkout / "published/cells").rglob("*.safetensors"))
+
+
+def test_the_change_is_the_largest_of_all_errors(checkout, call, monkeypatch):
+    given = iter([[0.5, 0.25], [0.5, 0.2503], [0.5, 0.25], [0.4999, 0.25]])
+    monkeypatch.setattr(release, "errors", lambda *of: next(given))
+    _, out, _ = call("release", "--suite", "smoke")
+    assert out == [
+        "supervised-50: records; no small checkpoint, its errors would differ by 0.03 points",
+        "ladder-50: records, a small checkpoint with errors within 0.01 points",
+    ]
+
+
+def test_a_cell_that_lacks_a_seed_is_left_out(checkout, call):
+    (checkout / "runs/smoke/cells/ladder-50/seed-1.safetensors").unlink()
+    assert "ladder-50: not complete, left out" in call("release", "--suite", "smoke")[1]
+    assert not (checkout / "published/smoke/cells/ladder-50").exists()
+
+
+def test_wrong_input_is_one_line(checkout, call, monkeypatch):
+    fails(call("release", "--suite", "own.toml"), "release --suite own.toml: expected a built-in suite")
+    fails(call("release", "--suite", "quick"), "has no checkpoint of these cells")
+    monkeypatch.setattr(release, "MOST_POINTS", 2.0)
+    assert call("release", "--suite", "smoke")[0] == 0
+    path = checkout / "published/cells/ladder-50/seed-0.safetensors"
+    tensors, card = read_tensors(path)
+    write_tensors(
+        path,
+        {name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in tensors.items()},
+        card,
+    )
+    with pytest.raises(BadInput, match=r"expected F16 \(64, 200\), got F32"):
+        zoo.load("published", "ladder", labels=50, seed=0)
+    with pytest.raises(BadInput, match="seeds there are 0"):
+        zoo.load("published", "ladder", labels=50, seed=3)
