@@ -61,7 +61,8 @@ def figure(errors: pd.DataFrame) -> Figure:
     """Rows label counts, columns models, a line an attack."""
     models = list(styles(errors["model"]))
     rows = list(errors.groupby(["dataset", "labels"]))
-    canvas, axes = panels((len(rows), len(models)), (1.45, 1.9), "all", "all")
+    width = max(1.45, 3 / len(models))
+    canvas, axes = panels((len(rows), len(models)), (width, 1.9), "all", "all")
     for row, ((dataset, labels), cell) in zip(axes, rows, strict=True):
         for axis, model in zip(row, models, strict=True):
             axis.set_title(model)
@@ -80,5 +81,6 @@ def figure(errors: pd.DataFrame) -> Figure:
         Line2D([], [], color=colour, marker=marker, linestyle=line, markersize=4, label=LABELS[attack])
         for attack, (colour, marker, line) in LOOKS.items()
     ]
-    canvas.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
+    columns = max(1, min(3, int(width * len(models) / 2.4)))  # inches that the longest label takes
+    canvas.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
     return canvas

@@ -90,6 +90,7 @@ def picture(examples: pd.DataFrame) -> Figure:
         axis.set(title=f"{model}\n{dataset}, {labels}", aspect="equal", xticks=[])
         axis.grid(visible=False)
         axis.set_frame_on(False)
+        axis.tick_params(left=False)
         for one in cell.itertuples():
             x, y = shown.index(one.example), PITCH * radii.index(one.eps)
             axis.imshow(

@@ -139,7 +139,7 @@ def test_states(tmp_path):
     header, body = parts(path.read_bytes())
     assert read_state(path, model, TRAINING)[1]["epoch"] == 1
     read = reading_headers(tmp_path / "header", body, lambda path: read_state(path, model, TRAINING))
-    assert survive("state", 1000, [header], tmp_path / "header", read) > 5
+    assert survive("state", 3000, [header], tmp_path / "header", read) > 5
 
 
 # ------------------------------------------------------------------------------------------- memory, folders
