@@ -196,11 +196,20 @@ def store_transfer(cells: Sequence[Cell], cell: Cell, run: Path, data: Dataset) 
 
 def untransferred(cells: Sequence[Cell], cell: Cell, run: Path) -> bool:
     """Whether a record of a transfer that could be made is missing, or a source has been trained anew since."""
-    folder = run / "cells" / cell.name
-    have = {entry[:2] for entry in recorded(folder, "attacked_error")}
-    made = {seed: of for stage in stages(folder, "transfer") for seed, of in stage.get("sources", {}).items()}
+    have = {entry[:2] for entry in recorded(run / "cells" / cell.name, "attacked_error")}
+    return trained_anew("transfer", cells, cell, run) or any(
+        (seed, TRANSFER + source.model.name) not in have
+        for seed in cell.seeds
+        for source in sources(cells, cell, run, seed)
+    )
+
+
+def trained_anew(kind: str, cells: Sequence[Cell], cell: Cell, run: Path) -> bool:
+    """Whether a stage that takes the models of a run noted other trainings than the last of some source, or none."""
+    noted = stages(run / "cells" / cell.name, kind)
+    made = {seed: of for stage in noted for seed, of in stage.get("sources", {}).items()}
     return any(
-        (int(seed), TRANSFER + name) not in have or made.get(seed, {}).get(name) != training
+        made.get(seed, {}).get(name) != training
         for seed, of in origins(cells, cell, run).items()
         for name, training in of.items()
     )

@@ -8,9 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.attacking import Listener, checkpoint, diverged, finish, forget, origins, recorded, sources, store
+from benchmark.attacking import (
+    Listener,
+    checkpoint,
+    diverged,
+    finish,
+    forget,
+    origins,
+    recorded,
+    sources,
+    store,
+    trained_anew,
+)
 from benchmark.locks import alone
-from benchmark.store import EXAMPLES, read_table, stages, write_table
+from benchmark.store import EXAMPLES, read_table, write_table
 from benchmark.suite import Cell
 from zoo.checkpoints import load_checkpoint
 from zoo.classifier import Classifier
@@ -36,13 +47,7 @@ def unshown(cells: Sequence[Cell], cell: Cell, run: Path) -> bool:
     if not radii:
         return False
     have = recorded(folder, MEASURE)
-    made = {seed: of for stage in stages(folder, STAGE) for seed, of in stage.get("sources", {}).items()}
-    anew = any(
-        made.get(seed, {}).get(name) != training
-        for seed, of in origins(cells, cell, run).items()
-        for name, training in of.items()
-    )
-    return anew or any(
+    return trained_anew(STAGE, cells, cell, run) or any(
         (seed, PREFIX + maker.model.name, "L2", eps) not in have
         for seed in cell.seeds
         for maker in makers(cells, cell, run, seed)

@@ -2,13 +2,12 @@
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.audit import BALL, budget, where
 from reports.canvas import fit_scale, panels
 from reports.cells import CELL, ordered
-from reports.models import Style, legend, styles
+from reports.models import error_line, legend, styles
 from reports.room import noted, shown
 from reports.section import Picture, Run, Section
 
@@ -66,7 +65,9 @@ def figure(curves: pd.DataFrame) -> Figure:
             axis.axhline(90, color="#999999", linewidth=0.8, linestyle=(0, (1, 2)))
             axis.tick_params(labelbottom=True, labelleft=True)
             for order, (model, look) in enumerate(looks.items()):
-                _line(axis, shown[shown["model"] == model], look, order)
+                curve = shown[shown["model"] == model]
+                every = max(1, len(curve) // 6)
+                error_line(axis, curve, look, markevery=(order % every, every))
         row[0].set_ylabel("error (%)")
     axes[0, 0].set_ylim(-2, 102)
     fit_scale(axes[0, 0], "x", curves["eps"].to_numpy())
@@ -74,20 +75,3 @@ def figure(curves: pd.DataFrame) -> Figure:
         axis.set_xlabel("eps")
     canvas.legend(handles=legend(looks), loc="outside right upper", frameon=False, handlelength=3.5)
     return canvas
-
-
-def _line(axis: Axes, curve: pd.DataFrame, look: Style, order: int) -> None:
-    every = max(1, len(curve) // 6)
-    axis.plot(
-        curve["eps"],
-        100 * curve["mean"],
-        color=look.colour,
-        linestyle=look.line,
-        marker=look.marker,
-        markersize=4.5,
-        linewidth=1.3,
-        markevery=(order % every, every),
-    )
-    axis.fill_between(
-        curve["eps"], 100 * curve["lowest"], 100 * curve["highest"], color=look.colour, alpha=0.12, linewidth=0
-    )

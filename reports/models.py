@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
 
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 
@@ -40,6 +42,14 @@ def legend(looks: Mapping[str, Style]) -> list[Line2D]:
         Line2D([], [], color=s.colour, linestyle=s.line, marker=s.marker, markersize=4.5, label=model)
         for model, s in looks.items()
     ]
+
+
+def error_line(axis: Axes, curve: pd.DataFrame, look: Style, markevery: tuple[int, int] | None = None) -> None:
+    """A model's error in % against eps: the mean over seeds, its band from the lowest to the highest."""
+    shown: dict[str, Any] = {"color": look.colour, "linestyle": look.line, "marker": look.marker}
+    axis.plot(curve["eps"], 100 * curve["mean"], markersize=4.5, linewidth=1.3, markevery=markevery, **shown)
+    band = 100 * curve["lowest"], 100 * curve["highest"]
+    axis.fill_between(curve["eps"], *band, color=look.colour, alpha=0.12, linewidth=0)
 
 
 def rank(model: str) -> tuple[int, str]:

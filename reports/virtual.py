@@ -4,12 +4,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.canvas import fit_scale, panels
 from reports.cells import CELL, ordered
-from reports.models import Style, legend, styles
+from reports.models import error_line, legend, styles
 from reports.section import Picture, Run, Section
 
 MEASURE, PREFIX = "misidentified", "virtual/"
@@ -53,7 +52,7 @@ def figure(curves: pd.DataFrame) -> Figure:
             axis.set_title(f"examples of {maker}\n{dataset}, {labels} labels")
             axis.tick_params(labelbottom=True, labelleft=True)
             for model, look in looks.items():
-                _line(axis, cell[(cell["source"] == maker) & (cell["model"] == model)], look)
+                error_line(axis, cell[(cell["source"] == maker) & (cell["model"] == model)], look)
         row[0].set_ylabel("error (%)")
     axes[0, 0].set_ylim(-2, 102)
     fit_scale(axes[0, 0], "x", curves["eps"].to_numpy())
@@ -61,13 +60,6 @@ def figure(curves: pd.DataFrame) -> Figure:
         axis.set_xlabel("eps (L2)")
     canvas.legend(handles=legend(looks), loc="outside right upper", frameon=False, handlelength=3.5)
     return canvas
-
-
-def _line(axis: Axes, curve: pd.DataFrame, look: Style) -> None:
-    shown: dict[str, Any] = {"color": look.colour, "linestyle": look.line, "marker": look.marker}
-    axis.plot(curve["eps"], 100 * curve["mean"], markersize=4.5, linewidth=1.3, **shown)
-    band = 100 * curve["lowest"], 100 * curve["highest"]
-    axis.fill_between(curve["eps"], *band, color=look.colour, alpha=0.12, linewidth=0)
 
 
 def images(run: Run) -> Section:
