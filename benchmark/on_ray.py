@@ -135,9 +135,10 @@ class Cluster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End every task; what they had begun can be resumed."""
-        for reference in self.running:
-            ray.cancel(reference, force=True)
+        """Leave the cluster, which ends this driver's tasks; what they had begun can be resumed.
+
+        Not `ray.cancel`: a task that ends by itself meanwhile, as by Ctrl-C, makes Ray abort this process.
+        """
         for lock in self.locks.values():
             lock.close()
         ray.shutdown()
