@@ -48,8 +48,9 @@ def settings(attack: AttackConfig) -> list[Setting]:
 def recorded(folder: Path, measure: str) -> set[tuple[int, str, str, float]]:
     """(seed, attack, norm, eps) of a measure's records."""
     records = read_table(folder / "records.csv", RECORDS)
-    have = records.loc[records["measure"] == measure, ["seed", "attack", "norm", "eps"]]
-    return set(have.itertuples(index=False, name=None))
+    of_measure = records["measure"] == measure
+    seeds, names, norms, eps = (records.loc[of_measure, name].tolist() for name in ("seed", "attack", "norm", "eps"))
+    return set(zip(seeds, names, norms, eps, strict=True))
 
 
 def unattacked(attack: AttackConfig, seeds: Sequence[int], folder: Path) -> list[int]:

@@ -45,10 +45,11 @@ class Listener(Protocol):
 def untrained(cell: Cell, folder: Path) -> list[int]:
     """The cell's seeds that have no finished checkpoint with records. Raises BadInput if the folder is of another."""
     check_same(cell, folder)
-    read_table(folder / "history.csv", HISTORY)  # an unreadable one is named before hours of training
     records = read_table(folder / "records.csv", RECORDS)
     done = set(records.loc[records["measure"] == "test_error", "seed"])
-    return [seed for seed in cell.seeds if seed not in done or not checkpoint(folder, seed).is_file()]
+    if missing := [seed for seed in cell.seeds if seed not in done or not checkpoint(folder, seed).is_file()]:
+        read_table(folder / "history.csv", HISTORY)  # an unreadable one is named before hours of training
+    return missing
 
 
 def check_same(cell: Cell, folder: Path) -> None:

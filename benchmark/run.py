@@ -4,13 +4,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import torch
 from tabulate import tabulate
 
 from benchmark.attacking import transfer, unattacked, unaudited, untransferred
-from benchmark.cell import CONFIGURATION, changed_since, check_same, run_cell, untrained
+from benchmark.cell import changed_since, run_cell, untrained
 from benchmark.dispatch import dispatch, failure
 from benchmark.estimate import Cost, costs, makespan
 from benchmark.locks import alone
@@ -108,12 +109,12 @@ def run(
     if where == "ray" and jobs is not None:
         raise BadInput("--jobs belongs to --engine local: a cluster takes as many cells as it has cores or GPUs")
     folder = out or default_folder(name)
-    todo = {cell.name: state(cell, folder, fresh) for cell in cells}
+    todo = {cell.name: still_to_do(cell, folder, fresh) for cell in cells}
     if dry_run:
         show_plan(cells, todo, folder, data_for(cells, data, device), devices)
         return
     failed: dict[str, str] = {}
-    missing = [cell for cell in cells if todo[cell.name] != "complete"]
+    missing = [cell for cell in cells if todo[cell.name].state != "complete"]
     together = [] if shard else cells  # what models do to each other is measured by one who sees all records
     audited = [cell for cell in together if cell.attack.audit]
     lacking = any(untransferred(audited, cell, folder) for cell in audited)
@@ -125,7 +126,7 @@ def run(
             write_json(folder / "suite.json", about)
         threads = max(1, torch.get_num_threads() // (jobs or 1))
         job = Job(folder, data, device, engine, fresh, threads, sys.argv)
-        with Progress(cells, list(todo.values())) as progress:
+        with Progress(cells, [each.state for each in todo.values()]) as progress:
             if where == "ray":
                 failed = finish_on_ray(missing, job, ray_address, gpus_per_cell or 0, loaded, progress)
             else:
@@ -175,40 +176,47 @@ def finish_on_ray(
         return dispatch(missing, cluster, progress, job.folder)
 
 
-def state(cell: Cell, folder: Path, fresh: bool) -> str:
-    """complete, failed, to attack, to resume, to train or to start over."""
+class ToDo(NamedTuple):
+    """What a cell lacks."""
+
+    state: str  # complete, failed, to attack, to resume, to train or to start over
+    seeds: tuple[int, ...]  # still to be trained
+
+
+def still_to_do(cell: Cell, folder: Path, fresh: bool) -> ToDo:
+    """What a cell lacks in the run's folder. Raises BadInput where another cell, or nothing readable, is there."""
     own = folder / "cells" / cell.name
-    if not (own / CONFIGURATION).is_file() and not own.is_dir():
-        return "to train"
+    if not own.is_dir():
+        return ToDo("to train", cell.seeds)
     if fresh and changed_since(cell, own):
-        return "to start over"
-    check_same(cell, own)
+        return ToDo("to start over", cell.seeds)
+    untrained_seeds = tuple(untrained(cell, own))
     if failure(own) is not None:
-        return "failed"
-    if untrained(cell, own):
-        return "to resume" if (own / "state.safetensors").is_file() else "to train"
+        return ToDo("failed", untrained_seeds)
+    if untrained_seeds:
+        return ToDo("to resume" if (own / "state.safetensors").is_file() else "to train", untrained_seeds)
     missing = unattacked(cell.attack, cell.seeds, own) or unaudited(cell.attack, cell.seeds, own)
-    return "to attack" if missing else "complete"
+    return ToDo("to attack" if missing else "complete", ())
 
 
-def show_plan(cells: Sequence[Cell], todo: dict[str, str], folder: Path, data: Dataset, devices: int) -> None:
+def show_plan(cells: Sequence[Cell], todo: dict[str, ToDo], folder: Path, data: Dataset, devices: int) -> None:
     """The cells, their state, and what training what is missing will cost on this machine and on several like it."""
     rows = []
-    waiting = [replace(cell, seeds=seeds) for cell in cells if (seeds := to_train(cell, todo[cell.name], folder))]
+    waiting = [replace(cell, seeds=seeds) for cell in cells if (seeds := todo[cell.name].seeds)]
     cost = dict(zip([cell.name for cell in waiting], costs(waiting, data), strict=True))
     seconds = {}
     for cell in cells:
-        path = folder / "cells" / cell.name / "state.safetensors"
-        done = interrupted(path)["epoch"] if todo[cell.name] == "to resume" else 0
-        estimated = []
+        own_state, done, estimated = todo[cell.name].state, 0, []
+        if own_state == "to resume":
+            done = interrupted(folder / "cells" / cell.name / "state.safetensors")["epoch"]
         if own := cost.get(cell.name):
             seconds[cell.name] = own.seconds * (cell.training.epochs - done)
             estimated = [clock(seconds[cell.name]), f"{own.bytes / 2**30:.2f} GiB"]
-        rows.append((cell.name, len(cell.seeds), cell.training.epochs, todo[cell.name], *(estimated or ("", ""))))
+        rows.append((cell.name, len(cell.seeds), cell.training.epochs, own_state, *(estimated or ("", ""))))
     headers = ("cell", "seeds", "epochs", "state", "estimated", "memory")
     print(tabulate(rows, headers, tablefmt="simple_outline", disable_numparse=True))
     for cell in cells:
-        if todo[cell.name] == "failed":
+        if todo[cell.name].state == "failed":
             print(f"{cell.name} failed: {failure(folder / 'cells' / cell.name)}")
     where = environment(data.images.device)["device"]
     total = clock(sum(seconds.values()))
@@ -220,10 +228,3 @@ def show_plan(cells: Sequence[Cell], todo: dict[str, str], folder: Path, data: D
 def largest(cost: Mapping[str, Cost]) -> str:
     """The memory of the cell that needs most."""
     return f"{max((each.bytes for each in cost.values()), default=0) / 2**30:.2f} GiB"
-
-
-def to_train(cell: Cell, state: str, folder: Path) -> tuple[int, ...]:
-    """The seeds of a cell that are still to be trained."""
-    own = folder / "cells" / cell.name
-    begun = (own / CONFIGURATION).is_file() and state != "to start over"
-    return tuple(untrained(cell, own)) if begun else cell.seeds

@@ -100,7 +100,7 @@ def read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
         content = read_text(path, MOST_BYTES)
         if not content.endswith("\n"):
             raise ValueError("the last line is cut off")
-        return parsed(content, columns)
+        return parsed_once(content, tuple(columns.items())).copy(deep=False)
     except UNREADABLE as error:
         raise BadInput(
             f"{path} is not readable ({str(error).splitlines()[0]}): restore it, or delete the cell"
@@ -120,6 +120,12 @@ def read_tables(paths: Sequence[Path], columns: Mapping[str, str]) -> pd.DataFra
     except UNREADABLE:
         pass  # which of them it is, is found one by one
     return pd.concat([read_table(path, columns).assign(file=at) for at, path in enumerate(paths)], ignore_index=True)
+
+
+@functools.lru_cache(maxsize=1)  # of a cell's records, one question after another is asked
+def parsed_once(content: str, columns: tuple[tuple[str, str], ...]) -> pd.DataFrame:
+    """`parsed`, not again for the text of the last time."""
+    return parsed(content, dict(columns))
 
 
 def parsed(content: str, columns: Mapping[str, str]) -> pd.DataFrame:

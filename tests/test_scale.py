@@ -23,7 +23,7 @@ def digits():
 
 
 def test_ten_thousand_cells_are_listed(tmp_path, call, monkeypatch, digits):
-    """In 1.5 s when written; twice the bar of 2 s is allowed here, so that only a change of order fails."""
+    """In 0.9 s when written, where nothing else ran; the bar is 2 s."""
     monkeypatch.setattr("benchmark.run.costs", lambda cells, data: [Cost(60.0, 2**30)] * len(cells))
     monkeypatch.setattr("benchmark.options.load_dataset", lambda name, root: digits)
     suite = large(tmp_path, 1429, 2)
@@ -31,7 +31,7 @@ def test_ten_thousand_cells_are_listed(tmp_path, call, monkeypatch, digits):
     code, out, _ = call("run", "--suite", suite, "--out", tmp_path / "run", "--dry-run", "--devices", "100")
     assert (code, sum("to train" in line for line in out)) == (0, 10_003)
     assert out[-2] == "on 100 devices like this one, a cell on each: 16:50:00"
-    assert time.process_time() - started < 4
+    assert time.process_time() - started < 2
 
 
 def test_the_live_table_of_many_cells_shows_those_under_way_and_counts_the_rest(tmp_path):

@@ -234,3 +234,16 @@ def test_inside_a_checkout_the_commit_is_that_of_head(elsewhere):
 def test_command_is_what_was_typed(monkeypatch):
     monkeypatch.setattr("sys.argv", ["/somewhere/benchmark/__main__.py", "run", "--suite", "smoke"])
     assert store.command() == "python -m benchmark run --suite smoke"
+
+
+def test_a_table_read_again_is_not_what_somebody_made_of_it(tmp_path):
+    """The last text is parsed once; each reader has a frame of his own all the same, and sees a file's change."""
+    path = tmp_path / "history.csv"
+    rows = pd.DataFrame([(0, 1, "test_error", 0.25)], columns=list(HISTORY)).astype(HISTORY)
+    write_table(path, rows, HISTORY)
+    first = read_table(path, HISTORY)
+    first.loc[0, "value"] = 1.0
+    first["more"] = 1
+    pd.testing.assert_frame_equal(read_table(path, HISTORY), rows)
+    write_table(path, rows.assign(value=0.5), HISTORY)
+    assert read_table(path, HISTORY)["value"].tolist() == [0.5]

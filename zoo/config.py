@@ -236,6 +236,7 @@ def difference(stored: Mapping[str, Any], config: Any) -> str | None:
     A field that was not stored came later: its default stands for what was done before. Raises ValueError where
     `stored` is no configuration.
     """
-    old = TypeAdapter(type(config)).validate_python(stored)
-    was, now = plain(old), plain(config)
+    if stored == (now := plain(config)):
+        return None
+    was = plain(TypeAdapter(type(config)).validate_python(stored))
     return next((f"{name} was {was[name]!r} and is {now[name]!r}" for name in now if was[name] != now[name]), None)
