@@ -1,0 +1,180 @@
+"""One line and exit code 2 for whatever is wrong: what is typed, data, folders, files."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from runs import VAT_ONLY, fails, files, trained, write_suite
+
+pytestmark = pytest.mark.usefixtures("plain_pictures")
+MNIST = ('"digits"', '"mnist"')
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("run", "--suite", "smoek"), ("'smoek'", "did you mean 'smoke'?")),
+        (("report", "--suite", "smoek"), ("'smoek'", "did you mean 'smoke'?")),
+        (("run", "--suite", "none.toml"), ("none.toml",)),
+        (("run",), ("--suite",)),
+        (("rnu",), ("'rnu'",)),
+        (("run", "--suite", "smoke", "--modles", "vat"), ("--modles", "--models")),
+        (("run", "--suite", "smoke", "--models", "lvanlw"), ("'lvanlw'", "did you mean 'lvan-lw'?")),
+        (("run", "--suite", "smoke", "--labels", "20"), ("--labels 20", "50, 100")),
+        (("run", "--suite", "smoke", "--labels", "0"), ("--labels 0", "50, 100")),
+        (("run", "--suite", "smoke", "--seeds", "a,b"), ("--seeds", "whole numbers", "'a,b'")),
+        (("run", "--suite", "smoke", "--seeds", "-1"), ("-1",)),
+        (("run", "--suite", "smoke", "--shard", "0/3"), ("--shard", "i/n", "'0/3'")),
+        (("run", "--suite", "smoke", "--shard", "4/3"), ("--shard", "i/n", "'4/3'")),
+        (("run", "--suite", "smoke", "--shard", "3"), ("--shard", "i/n", "'3'")),
+        (("run", "--suite", "smoke", "--shard", "15/15"), ("--shard", "smoke has fewer cells than parts")),
+        (("run", "--suite", "smoke", "--device", "tpu"), ("'tpu'", "cpu", "cuda")),
+    ],
+)
+def test_what_is_typed_wrong(tmp_path, monkeypatch, call, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    fails(call(*arguments), *said)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA, so asking for it is right")
+def test_cuda_where_there_is_none(tmp_path, call):
+    outcome = call("run", "--suite", write_suite(tmp_path), "--out", tmp_path / "run", "--device", "cuda")
+    fails(outcome, "--device cuda", "--device cpu")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_data_that_is_not_there(tmp_path, call, dry):
+    (tmp_path / "empty").mkdir()
+    suite = write_suite(tmp_path, MNIST)
+    outcome = call("run", "--suite", suite, "--out", tmp_path / "run", "--data", tmp_path / "empty", *dry)
+    fails(outcome, tmp_path / "empty", "MNIST", "missing", "--data")
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_that_cannot_be_fetched(tmp_path, call, monkeypatch):
+    monkeypatch.delenv("BENCHMARK_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "torchvision", None)  # as beside a torch of another build
+    fails(call("run", "--suite", write_suite(tmp_path, MNIST), "--out", tmp_path / "run"), "mnist", "--data")
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ([("[labels.50]", "[labels.55]")], "55"),
+        ([("[labels.50]", "[labels.0]")], "labels"),
+        ([("15, 10]", "15, 5]")], "widths"),
+        ([("15, 10]", "15, 12]")], "widths"),
+        ([("unlabelled_batch = 200", "unlabelled_batch = 1298")], "unlabelled_batch"),
+        ([("eps = [0.1]", "eps = [-0.1]")], "-0.1"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is(tmp_path, call, changes, said, dry):
+    suite = write_suite(tmp_path, VAT_ONLY, *changes)
+    outcome = call("run", "--suite", suite, "--out", tmp_path / "run", *dry)
+    fails(outcome, said)
+    assert trained(outcome[1]) == []
+
+
+@pytest.mark.parametrize("below", ["file", "file/run"])
+def test_a_folder_that_cannot_be_written(tmp_path, call, below):
+    (tmp_path / "file").write_text("mine")
+    outcome = call("run", "--suite", write_suite(tmp_path), "--out", tmp_path / below)
+    fails(outcome, tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field"),
+    [
+        ("epochs = 2", "epochs = 3", "training.epochs was 2 and is 3 in the suite"),
+        ("power_iterations = 1", "power_iterations = 2", "model.power_iterations was 1 and is 2 in the suite"),
+        ("[20, 15, 10]", "[20, 16, 10]", "model.widths"),
+        ("eps = [1.0]", "eps = [2.0]", "model.hyperparameters"),
+    ],
+)
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_another_configuration_is_refused_and_the_field_named(copy, call, old, new, field, dry):
+    before = files(copy)
+    fails(call("run", "--suite", write_suite(copy.parent, (old, new)), "--out", "run", *dry), field, "--out")
+    assert files(copy) == before
+
+
+DAMAGE = {
+    "cut": lambda old: old[: len(old) // 2],
+    "garbage": lambda old: b"\xff\x00garbage\n",
+    "empty": lambda old: b"",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("name", ["records.csv", "history.csv", "config.json", "provenance.json"])
+@pytest.mark.parametrize("command", ["run", "report"])
+def test_a_damaged_file_is_named_and_left_alone(copy, call, name, damage, command):
+    path = copy / "cells/vat-50" / name
+    path.write_bytes(DAMAGE[damage](path.read_bytes()))
+    before = files(copy)
+    fails(call(command, "--suite", "tiny.toml", "--out", "run"), Path("run/cells/vat-50") / name, "not readable")
+    assert files(copy) == before
+
+
+@pytest.mark.parametrize("name", ["config.json", "provenance.json"])
+@pytest.mark.parametrize("content", ["[1]", "null"])
+def test_json_of_another_kind_is_named(copy, call, name, content):
+    (copy / "cells/vat-50" / name).write_text(content)
+    fails(call("run", "--suite", "tiny.toml", "--out", "run"), Path("run/cells/vat-50") / name)
+
+
+def test_a_damaged_history_is_named_before_training(copy, call):
+    cell = copy / "cells/vat-50"
+    (cell / "history.csv").write_text("garbage\n")
+    (cell / "seed-1.safetensors").unlink()
+    outcome = call("run", "--suite", "tiny.toml", "--out", "run")
+    fails(outcome, "history.csv")
+    assert trained(outcome[1]) == []
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_checkpoint_is_named(copy, call, damage):
+    path = copy / "cells/vat-50/seed-1.safetensors"
+    path.write_bytes(DAMAGE[damage](path.read_bytes()))
+    suite = write_suite(copy.parent, ("eps = [0.1]", "eps = [0.1, 0.2]"))
+    fails(call("run", "--suite", suite, "--out", "run"), Path("run/cells/vat-50/seed-1.safetensors"), "run again")
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_state_is_named(tmp_path, call, damage):
+    state = tmp_path / "run/cells/vat-50/state.safetensors"
+    state.parent.mkdir(parents=True)
+    state.write_bytes(DAMAGE[damage](b"0123456789"))
+    outcome = call("run", "--suite", write_suite(tmp_path, VAT_ONLY), "--out", tmp_path / "run")
+    fails(outcome, state, "delete it")
+
+
+def test_a_precision_is_stored_shown_and_not_mixed(tmp_path, call):
+    suite = ("--suite", write_suite(tmp_path, VAT_ONLY), "--out", tmp_path / "run")
+    assert call("run", *suite, "--precision", "bfloat16")[0] == 0
+    config = json.loads((tmp_path / "run/cells/vat-50/config.json").read_text())
+    assert config["training"]["precision"] == "bfloat16"
+    assert "bfloat16 products" in (tmp_path / "run/report/report.md").read_text()
+    assert call("report", *suite, "--check")[0] == 0
+    fails(call("run", *suite), "precision was 'bfloat16' and is 'float32'")
+    fails(call("run", *suite, "--precision", "float16"), "float16")
+    fails(call("run", *suite, "--precision", "bfloat16", "--engine-mode", "reference"), "reference is float32")
+
+
+def test_the_reference_engine_is_recorded(tmp_path, call):
+    suite = ("--suite", write_suite(tmp_path, VAT_ONLY), "--out", tmp_path / "run")
+    assert call("run", *suite, "--engine-mode", "reference")[0] == 0
+    noted = json.loads((tmp_path / "run/cells/vat-50/provenance.json").read_text())["stages"][0]
+    assert [sitting["engine"] for sitting in noted["sittings"]] == ["reference"]
+
+
+@pytest.mark.parametrize("stored", ['{"training": "x"}', '{"training": {"precision": "float7"}}', '{"training": []}'])
+def test_report_on_a_damaged_configuration_is_one_line(copy, call, stored):
+    (copy / "cells/vat-50/config.json").write_text(stored)
+    fails(call("report", "--suite", "tiny.toml", "--out", "run"), "vat-50/config.json")
