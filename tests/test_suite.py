@@ -121,6 +121,7 @@ def test_suites_of_the_vat_paper_are_its_appendices(name):
         assert cell.model.hyperparameters.alpha == 1.0
         assert cell.model.power_iterations == (0 if cell.model.name in RPT else 1)
         assert cell.model.perturbed == ("unlabelled" if name == "vat-semi" else "labelled")
+        assert cell.model.normalised_logits == (name != "vat-semi")
     assert load_suite("vat-supervised").ranges == {
         "rpt": (1.0, 50.0),
         "adversarial-linf": (0.05, 0.1),
