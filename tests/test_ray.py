@@ -86,7 +86,8 @@ def test_a_node_is_killed_and_the_records_are_those_of_a_local_run(
 def test_interrupted_on_a_cluster_of_its_own_a_run_goes_on(tmp_path, call):
     """Without an address a cluster is started here; a Ctrl-C goes to all processes of the terminal's group."""
     pytest.importorskip("ray", reason="ray is not installed: pip install -e '.[ray]'")
-    suite = write_suite(tmp_path, *LONG)
+    longer = (("epochs = 2", "epochs = 200"), LONG[1])  # than a cluster takes to end its tasks
+    suite = write_suite(tmp_path, *longer)
     command = ("run", "--suite", suite, "--out", tmp_path / "run", "--engine", "ray")
     with typed(*command, start_new_session=True) as child:
         until(child, "vat-50: epoch 3 ")
