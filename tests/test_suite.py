@@ -1,4 +1,4 @@
-"""Suites: the built-in ones are what the papers say, and a wrong file gets one line that says what would be right."""
+"""Suites: a plan of cells from a TOML file; a wrong file gets one line that says what would be right."""
 
 import pickle
 from dataclasses import fields, replace
