@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import NodeDiedError, RayError, TaskUnschedulableError, WorkerCrashedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from benchmark.cell import FAILED
@@ -108,6 +108,14 @@ def sees(path: Path, content: str) -> bool:
     return path.is_file() and path.read_text() == content
 
 
+def answered(reference: Any) -> Any:
+    """A task's result, or None where its node died."""
+    try:
+        return ray.get(reference)
+    except (NodeDiedError, TaskUnschedulableError, WorkerCrashedError):
+        return None
+
+
 class Cluster:
     """A pool of the nodes of a Ray cluster; use as a context. A node that dies gives its cells back."""
 
@@ -144,14 +152,14 @@ class Cluster:
         ray.shutdown()
 
     def is_shared(self) -> bool:
-        """Whether every node sees the run's folder."""
+        """Whether every node that answers sees the run's folder: one may be dead and Ray not know it yet."""
         nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
         on = [NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes]
         ask = ray.remote(sees)
         with alone(self.job.folder, wait=True, linked=True):
             lock = self.job.folder / NAME
             asked = [ask.options(num_cpus=0, scheduling_strategy=at).remote(lock, lock.read_text()) for at in on]
-            return all(ray.get(asked))
+            return all(answer for answer in map(answered, asked) if answer is not None)
 
     def free(self) -> bool:
         """See `Pool`: a few more than can run at once, so that no node waits."""

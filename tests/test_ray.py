@@ -83,6 +83,23 @@ def test_a_node_is_killed_and_the_records_are_those_of_a_local_run(
 
 
 @pytest.mark.slow
+def test_a_node_that_has_just_died_does_not_stop_a_run(tmp_path, call, cluster):
+    """Ray takes seconds to see that a node is gone, and still offers it."""
+    import ray
+
+    suite = write_suite(tmp_path)
+    cluster.remove_node(cluster.add_node(num_cpus=1), allow_graceful=False)
+    ray.init(address=cluster.address, log_to_driver=False)
+    offered = [node for node in ray.nodes() if node["Alive"]]
+    ray.shutdown()
+    assert len(offered) > 1 + len(cluster.worker_nodes)  # else this tests nothing
+    command = ("run", "--suite", suite, "--out", tmp_path / "run", "--engine", "ray", "--ray-address", cluster.address)
+    code, out, err = call(*command)
+    assert (code, err) == (0, [])
+    assert "vat-50: complete" in out
+
+
+@pytest.mark.slow
 def test_interrupted_on_a_cluster_of_its_own_a_run_goes_on(tmp_path, call):
     """Without an address a cluster is started here; a Ctrl-C goes to all processes of the terminal's group."""
     pytest.importorskip("ray", reason="ray is not installed: pip install -e '.[ray]'")
