@@ -13,7 +13,17 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from attacks import NORMS, Budget, meaning
-from zoo.config import FIXED, MODELS, STRICT, Hyperparameters, ModelConfig, TrainingConfig, appendix_a
+from zoo.config import (
+    FIXED,
+    MODELS,
+    OF_COST,
+    STRICT,
+    WITH_COST,
+    Hyperparameters,
+    ModelConfig,
+    TrainingConfig,
+    appendix_a,
+)
 from zoo.data import CLASSES, DATASETS, INPUTS
 from zoo.errors import BadInput, unknown
 from zoo.reading import read_text
@@ -184,6 +194,8 @@ def cell(suite: Suite, source: str, name: str, labels: int, seeds: tuple[int, ..
             f"{source}: Appendix A has no values for {name!r} at {labels} labels: add [hyperparameters.{name}]{how}"
         )
     options = suite.model | FIXED.get(name, {})
+    if name not in WITH_COST:
+        options = {field: value for field, value in options.items() if field not in OF_COST}
     widths = (INPUTS[suite.dataset], *suite.widths)
     where = f"{source} [model]"
     model = validated(ModelConfig, {"name": name, "widths": widths, "hyperparameters": given} | options, where)

@@ -286,13 +286,25 @@ def perturbation(
     raise ValueError(f"expected norm 'L2' or 'Linf', got {norm!r}")
 
 
-def virtual_adversarial_each(params: Params, path: Path, layer: int, noise: Noise, r: Array) -> Array:
+def virtual_adversarial_each(
+    params: Params, path: Path, layer: int, noise: Noise, r: Array, either_sign: bool = False, fresh: bool = False
+) -> Array:
     """KL(p(ztilde(l)) || p(ztilde(l) + r)) of every example: VAT equation 5, one term of VAL equation 6.
 
-    The perturbed pass has the noise of `path` and its own batch statistics.
+    `noise` is the perturbed pass's: that of `path`, or fresh, then added to the layer itself too; the batch statistics
+    are its own. either_sign: an example for which -r, in a batch of such, gives more than r in a batch of these is
+    moved by -r.
     """
-    perturbed = encode(params, None, noise, start_layer=layer, z_start=path.ztilde[layer] + r)
-    return kl_each(path.logits, perturbed.logits)
+    start = add_noise(path.ztilde[layer], noise, layer) if fresh else path.ztilde[layer]
+
+    def moved(step: Array) -> Array:
+        perturbed = encode(params, None, noise, start_layer=layer, z_start=start + step)
+        return kl_each(path.logits, perturbed.logits)
+
+    if not either_sign:
+        return moved(r)
+    forth, back = moved(r), moved(-r)
+    return moved(np.stack([step if a >= b else -step for step, a, b in zip(r, forth, back, strict=True)]))
 
 
 # ------------------------------------------------------------------------------------------ the models
@@ -345,23 +357,27 @@ def lvac_losses(
     perturb_labelled: bool = False,
     labelled_directions: Mapping[int, Array] | None = None,
     labelled_finding_noise: Mapping[int, Noise] | None = None,
+    either_sign: bool = False,
+    scoring_noise: Mapping[int, Noise] | None = None,
+    labelled_scoring_noise: Mapping[int, Noise] | None = None,
 ) -> dict[str, float]:
     """LVAC and LVAC-LW: the ladder's losses and 'virtual_adversarial_l' (VAL equation 6, alpha 1), l in eps.
 
     r(l) is found at the corrupted ztilde(l) with finding_noise[l] (only its hidden layers above l act).
-    perturb_labelled: the mean goes over labelled and unlabelled examples together.
+    perturb_labelled: the mean goes over labelled and unlabelled examples together. scoring_noise[l]: the perturbed
+    pass's, from layer l up, where it is not that of the corrupted path.
     """
     labelled = encode(params, labelled_x, noise_labelled)
     unlabelled = encode(params, unlabelled_x, noise_unlabelled)
     losses = ladder_costs(params, labelled, labels, unlabelled, unlabelled_x, lambdas)
-    groups = [(unlabelled, noise_unlabelled, directions, finding_noise)]
+    groups = [(unlabelled, noise_unlabelled, directions, finding_noise, scoring_noise)]
     if perturb_labelled:
         if labelled_directions is None or labelled_finding_noise is None:
             raise ValueError("perturb_labelled needs labelled_directions and labelled_finding_noise")
-        groups.append((labelled, noise_labelled, labelled_directions, labelled_finding_noise))
+        groups.append((labelled, noise_labelled, labelled_directions, labelled_finding_noise, labelled_scoring_noise))
     for layer in sorted(eps):
         divergences = []
-        for path, noise, starts, finding in groups:
+        for path, noise, starts, finding, scoring in groups:
             r = perturbation(
                 params,
                 path.ztilde[layer],
@@ -372,7 +388,9 @@ def lvac_losses(
                 power_iterations,
                 norm,
             )
-            divergences.append(virtual_adversarial_each(params, path, layer, noise, r))
+            fresh = scoring is not None
+            scored = scoring[layer] if scoring is not None else noise
+            divergences.append(virtual_adversarial_each(params, path, layer, scored, r, either_sign, fresh))
         losses[f"virtual_adversarial_{layer}"] = float(np.concatenate(divergences).mean())
     return losses
 
@@ -469,24 +487,29 @@ def vat_losses(
     perturb_labelled: bool = False,
     labelled_direction: Array | None = None,
     labelled_finding_noise: Noise | None = None,
+    either_sign: bool = False,
+    scoring_noise: Noise | None = None,
+    labelled_scoring_noise: Noise | None = None,
 ) -> dict[str, float]:
     """VAT equation 8: 'cross_entropy' (labelled) and 'virtual_adversarial' (equation 5 at the inputs).
 
     Only the hidden entries of every noise act. The mean goes over the unlabelled examples, with
-    perturb_labelled over labelled and unlabelled examples together (VAT equation 7).
+    perturb_labelled over labelled and unlabelled examples together (VAT equation 7). scoring_noise: the perturbed
+    pass's, where it is not that of the unperturbed.
     """
     noise_labelled, noise_unlabelled = hidden_only(noise_labelled), hidden_only(noise_unlabelled)
     labelled = encode(params, labelled_x, noise_labelled)
     unlabelled = encode(params, unlabelled_x, noise_unlabelled)
-    groups = [(unlabelled, noise_unlabelled, direction, finding_noise)]
+    groups = [(unlabelled, noise_unlabelled, direction, finding_noise, scoring_noise)]
     if perturb_labelled:
         if labelled_direction is None or labelled_finding_noise is None:
             raise ValueError("perturb_labelled needs labelled_direction and labelled_finding_noise")
-        groups.append((labelled, noise_labelled, labelled_direction, labelled_finding_noise))
+        groups.append((labelled, noise_labelled, labelled_direction, labelled_finding_noise, labelled_scoring_noise))
     divergences = []
-    for path, noise, start, finding in groups:
+    for path, noise, start, finding, scoring in groups:
         r = perturbation(params, path.ztilde[0], 0, hidden_only(finding), start, eps, power_iterations, norm)
-        divergences.append(virtual_adversarial_each(params, path, 0, noise, r))
+        scored = noise if scoring is None else hidden_only(scoring)
+        divergences.append(virtual_adversarial_each(params, path, 0, scored, r, either_sign))
     return {
         "cross_entropy": cross_entropy(labelled.logits, labels),
         "virtual_adversarial": float(np.concatenate(divergences).mean()),

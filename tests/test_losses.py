@@ -60,6 +60,12 @@ def expected(model, batch, noise, i):
     both = config.perturbed == "all"
     options = {"norm": config.norm, "perturb_labelled": both}
     eps = config.eps()
+    if config.name in ("vat", "lvac", "lvac-lw"):
+        options["either_sign"] = config.sign == "larger"
+        for argument, group in (("scoring_noise", "unlabelled"), ("labelled_scoring_noise", "labelled")):
+            if config.scored_noise == "fresh" and config.perturbed in (group, "all"):
+                scored = {layer: layers(noise, f"{group}/score/{layer}", i, config.hidden_sd) for layer in eps}
+                options[argument] = scored[0] if config.name == "vat" else scored
 
     def found(group):
         return layers(noise, f"{group}/find/0/hidden", i, config.hidden_sd)
@@ -145,6 +151,18 @@ def expected_of_the_vat_paper(model, parameters, arrays, noise, i):
 @pytest.mark.parametrize("name", MODELS)
 def test_every_term_against_numpy(name, norm, perturbed):
     check(*build(name, norm=norm, perturbed=perturbed))
+
+
+@pytest.mark.parametrize("perturbed", ["unlabelled", "all"])
+@pytest.mark.parametrize("scored_noise", ["shared", "fresh"])
+@pytest.mark.parametrize("name", ["vat", "lvac", "lvac-lw"])
+def test_a_cost_by_the_larger_sign_and_with_noise_of_its_own(name, scored_noise, perturbed):
+    built = build(name, sign="larger", scored_noise=scored_noise, perturbed=perturbed)
+    check(*built)
+    model, batch, noise = built
+    drawn = build(name, sign="drawn", scored_noise=scored_noise, perturbed=perturbed)[0].losses(batch, noise)
+    larger = model.losses(batch, noise)
+    assert (larger["virtual_adversarial_0"] != drawn["virtual_adversarial_0"]).all()
 
 
 @pytest.mark.parametrize("perturbed", ["unlabelled", "labelled", "all"])

@@ -57,6 +57,8 @@ OTHER_MODEL = {
     "xi": 1e-6,
     "perturbed": "all",
     "perturbations": 2,
+    "sign": "larger",
+    "scored_noise": "fresh",
     "leaky_slope": 0.0,
     "statistics": "labelled",
 }

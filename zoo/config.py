@@ -27,7 +27,8 @@ RPT, ADVERSARIAL = ("rpt", "rpt-9"), ("adversarial-linf", "adversarial-l2")
 MODELS = ("supervised", *RPT, *ADVERSARIAL, "vat", "ladder", "lvac", "lvac-lw", "lvan", "lvan-lw")
 LADDERS = ("ladder", "lvac", "lvac-lw", "lvan", "lvan-lw")
 VIRTUAL_ADVERSARIAL = (*RPT, "vat", "lvac", "lvac-lw", "lvan", "lvan-lw")
-WITH_ALPHA = (*RPT, *ADVERSARIAL, "vat", "lvac", "lvac-lw")
+WITH_COST = (*RPT, "vat", "lvac", "lvac-lw")  # a virtual adversarial one
+WITH_ALPHA = (*WITH_COST, *ADVERSARIAL)
 LAYER_WISE = ("lvac-lw", "lvan-lw")
 # What a name says of a model, as fields of ModelConfig: where they differ, the name is wrong.
 FIXED: dict[str, dict[str, Any]] = {
@@ -37,12 +38,15 @@ FIXED: dict[str, dict[str, Any]] = {
     "adversarial-linf": {"norm": "Linf", "statistics": "labelled"},  # VAT paper eq. 4
     "adversarial-l2": {"norm": "L2", "statistics": "labelled"},  # VAT paper eq. 3
 }
+OF_COST = ("perturbations", "sign", "scored_noise")  # fields that say how a virtual adversarial cost is made
 # Fields that came later, and what was done before: at these values hashes are what they were without them.
 LATER: dict[str, Any] = {
     "alpha": 1.0,
     "leaky_slope": 0.1,
     "normalised_logits": True,
     "perturbations": 1,
+    "sign": "drawn",
+    "scored_noise": "shared",
     "epoch_updates": None,
     "decay": "linear",
     "validation": 0,
@@ -80,6 +84,8 @@ class ModelConfig:
     xi: float | None = Field(default=None, gt=0)  # None: exact Hessian products; else finite differences, fresh noise
     perturbed: Literal["unlabelled", "labelled", "all"] = "unlabelled"  # which examples of a batch
     perturbations: int = Field(default=1, gt=0)  # directions drawn for each example, their costs averaged
+    sign: Literal["drawn", "larger"] = "drawn"  # of a cost's r: the start's, or of r and -r the one that costs more
+    scored_noise: Literal["shared", "fresh"] = "shared"  # of a cost's perturbed pass: the unperturbed one's, or its own
     leaky_slope: float = Field(default=0.1, ge=0, lt=1)  # of the activation below zero; 0: ReLU (VAT paper, section 4)
     normalised_logits: bool = True  # batch normalisation of the last layer too; not with a ladder's decoder
     statistics: Literal["unlabelled", "labelled"] = "unlabelled"  # what test-time averages are taken over
@@ -111,8 +117,10 @@ class ModelConfig:
             )
         if given.alpha != 1 and self.name not in WITH_ALPHA:
             raise BadInput(f"hyperparameters.alpha has no meaning for model {self.name!r}")
-        if self.perturbations > 1 and (self.name not in WITH_ALPHA or self.name in ADVERSARIAL):
-            raise BadInput(f"perturbations have no meaning for model {self.name!r}")
+        if self.name not in WITH_COST:
+            for field in OF_COST:
+                if getattr(self, field) != LATER[field]:
+                    raise BadInput(f"{field} of {self.name!r} has no meaning: it has no virtual adversarial cost")
         if not self.normalised_logits and self.name in LADDERS:
             raise BadInput(f"normalised_logits = false has no meaning for model {self.name!r}")
         for field, value in FIXED.get(self.name, {}).items():

@@ -56,9 +56,13 @@ class LVAC(VirtualAdversarial, Ladder):
     """Ladder with virtual adversarial costs at the layers that eps names (VAL paper eq. 6)."""
 
     def smoothing(self, corrupted: Mapping[str, Pass], noise: Noise) -> dict[str, Tensor]:
-        """A cost a layer; the perturbed pass has the corrupted path's noise."""
+        """A cost a layer."""
         passes = {group: (corrupted[group], self.corruption(noise, group)) for group in self.groups()}
         return {f"virtual_adversarial_{layer}": self.cost(layer, passes, noise) for layer in self.config.eps()}
+
+    def scored_layers(self, layer: int) -> range:
+        """As the corrupted path: from the perturbed layer, itself included, to the logits."""
+        return range(layer, len(self.config.widths))
 
 
 class LVAN(VirtualAdversarial, Ladder):

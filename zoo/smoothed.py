@@ -8,7 +8,7 @@ from torch import Tensor
 
 from zoo.classifier import Batch, Classifier, Noise, Shapes, Sizes, cross_entropy
 from zoo.layers import LayerNoise, Pass
-from zoo.perturbation import curvature, finite_difference, kl_divergence, power_iteration, scale_to
+from zoo.perturbation import Map, curvature, divergences, finite_difference, kl_divergence, power_iteration, scale_to
 
 
 def cross_entropy_gradient(logits: Tensor, labels: Tensor) -> Tensor:
@@ -20,9 +20,9 @@ def cross_entropy_gradient(logits: Tensor, labels: Tensor) -> Tensor:
     return others.scatter(-1, labels[..., None], -others.sum(-1, keepdim=True))
 
 
-def direction_name(group: str, layer: int, draw: int) -> str:
-    """The noise that is a start direction; the first draw has the name that it had alone."""
-    return f"{group}/direction/{layer}" + (f"/{draw}" if draw else "")
+def noise_name(group: str, purpose: str, layer: int, draw: int) -> str:
+    """Of a draw's start direction, or of the noise of the pass that scores it; the first has the name it had alone."""
+    return f"{group}/{purpose}/{layer}" + (f"/{draw}" if draw else "")
 
 
 class Adversarial(Classifier):
@@ -60,7 +60,10 @@ class VirtualAdversarial(Classifier):
         for group in self.groups():
             for layer in self.config.eps():
                 for draw in range(self.config.perturbations):
-                    shapes[direction_name(group, layer, draw)] = (sizes[group], self.config.widths[layer])
+                    shapes[noise_name(group, "direction", layer, draw)] = (sizes[group], self.config.widths[layer])
+                    if self.config.scored_noise == "fresh":
+                        prefix, layers = noise_name(group, "score", layer, draw), self.scored_layers(layer)
+                        shapes |= {f"{prefix}/{above}": (sizes[group], self.config.widths[above]) for above in layers}
             for k in range(passes):
                 shapes |= self.hidden_shapes(f"{group}/find/{k}", sizes[group])
         return shapes
@@ -75,7 +78,7 @@ class VirtualAdversarial(Classifier):
         perturbation is scored. With xi: finite differences, every pass with noise of its own, as the released runs.
         """
         config, iterations = self.config, self.config.iterations(layer)
-        start = noise[direction_name(group, layer, draw)]
+        start = noise[noise_name(group, "direction", layer, draw)]
         if iterations == 0:
             return scale_to(start, config.eps()[layer], config.norm)
 
@@ -94,18 +97,45 @@ class VirtualAdversarial(Classifier):
     def cost(self, layer: int, passes: Mapping[str, tuple[Pass, LayerNoise]], noise: Noise) -> Tensor:
         """alpha KL(p(z~(l)) || p(z~(l) + r)), mean over the examples of all groups, shape (...): VAL paper eq. 5 and 6.
 
-        `passes` are each group's own from layer 0, with the noise they had: the perturbed pass has the same. Their
-        logits and r are constants; statistics are the perturbed batch's own.
+        `passes` are each group's own from layer 0, with the noise they had. Their logits and r are constants;
+        statistics are the perturbed batch's own. Its noise: see `scoring`.
         """
         total, examples = torch.zeros(()), 0
         for group, (path, extra) in passes.items():
             z = path.z[layer]
             for draw in range(self.config.perturbations):
                 r = self.perturbation(layer, z, noise, group, draw)
-                perturbed = self.encode(z + r, start=layer, noise=extra).logits
-                total = total + kl_divergence(path.logits.detach(), perturbed) * z.shape[-2]
+                score = self.scoring(layer, extra, noise, noise_name(group, "score", layer, draw))
+                p = path.logits.detach()
+                if self.config.sign == "larger":
+                    r = self.larger(z, r, p, score)
+                total = total + kl_divergence(p, score(z + r)) * z.shape[-2]
                 examples += z.shape[-2]
         return self.config.hyperparameters.alpha * (total / examples)
+
+    def scored_layers(self, layer: int) -> range:
+        """Where fresh noise is added to a pass that scores a perturbation of a layer: the hidden layers."""
+        return range(1, len(self.config.widths) - 1)
+
+    def scoring(self, layer: int, shared: LayerNoise, noise: Noise, prefix: str) -> Map:
+        """From a perturbed layer to logits: with the unperturbed pass's noise, or drawn anew, as the released runs."""
+        if self.config.scored_noise == "shared":
+            return lambda z: self.encode(z, start=layer, noise=shared).logits
+        layers = range(len(self.config.widths))
+        fresh = LayerNoise(self.config.hidden_sd, [noise.get(f"{prefix}/{above}") for above in layers])
+        own = fresh.layers[layer]
+
+        def score(z: Tensor) -> Tensor:
+            z = z if own is None else torch.add(z, own, alpha=fresh.sd)
+            return self.encode(z, start=layer, noise=fresh).logits
+
+        return score
+
+    @torch.no_grad()
+    def larger(self, z: Tensor, r: Tensor, p_logits: Tensor, score: Map) -> Tensor:
+        """Of r and -r, each example's that diverges more: an eigenvector has no sign, but eq. 5 takes a maximum."""
+        forth, back = (divergences(p_logits, score(z + each)) for each in (r, -r))
+        return torch.where((forth >= back)[..., None], r, -r)
 
 
 class VAT(VirtualAdversarial):
