@@ -14,6 +14,9 @@ from zoo.training import WORTH_COMPILING, fitting_engine, has_compiler
 
 CONFIG = TrainingConfig("digits", labels=100, labelled_batch=50, unlabelled_batch=100, epochs=50, decay_from=50)
 WIDE = {"widths": (64, 96, 64, 48, 10)}
+FRESH = [("lvac-lw", {"scored_noise": "fresh"}), ("vat", {"scored_noise": "fresh", "sign": "larger"})]
+CASES = [pytest.param(name, {}, id=name) for name in MODELS]
+CASES += [pytest.param(name, options, id=f"{name}, scored otherwise") for name, options in FRESH]
 
 
 def after_steps(name, steps, engine="eager", data=DIGITS, **options):
@@ -153,11 +156,15 @@ def close(training, reference, rel):
         assert (one - two).double().norm() <= 3 * rel * way + 1e-6, key
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_fifty_steps_of_the_chains_are_the_references(name):
-    """The same seeds, batches and noise, in float32: nothing but rounding."""
-    reference, fused = after_steps(name, 50, "reference", **WIDE)[0], after_steps(name, 50, "eager", **WIDE)[0]
-    close(fused, reference, 1e-2)
+def compare(engine, name, options):
+    """50 steps of an engine and of the reference: the same seeds, batches and noise, in float32."""
+    reference, other = (after_steps(name, 50, each, **WIDE, **options)[0] for each in ("reference", engine))
+    close(other, reference, 1e-2)
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_fifty_steps_of_the_chains_are_the_references(name, options):
+    compare("eager", name, options)
 
 
 @pytest.mark.slow
@@ -165,10 +172,9 @@ def test_fifty_steps_of_the_chains_are_the_references(name):
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @pytest.mark.skipif(not has_compiler(), reason="needs a C++ compiler")
-@pytest.mark.parametrize("name", MODELS)
-def test_fifty_compiled_steps_are_the_references(name):
-    reference, compiled = after_steps(name, 50, "reference", **WIDE)[0], after_steps(name, 50, "compiled", **WIDE)[0]
-    close(compiled, reference, 1e-2)
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_fifty_compiled_steps_are_the_references(name, options):
+    compare("compiled", name, options)
 
 
 @pytest.mark.parametrize("name", MODELS)
