@@ -13,6 +13,7 @@ ATTACK = ["attack", "norm", "eps"]
 KEYS = [*CELL, "measure", *ATTACK]
 NORMS = ["clean", "L1-spread", "L1-pixel", "L2", "Linf"]
 PAPER_EPS = 0.3
+EARLY_STOPPED = "early_stopped_test_error"  # a measure of the report's own, from the history
 
 PLAN = {"dataset": "str", "model": "str", "labels": "int64", "seed": "int64"}
 HISTORY = {**PLAN, "epoch": "int64", "measure": "str", "value": "float64"}
@@ -71,6 +72,23 @@ def fast_gradient(records: pd.DataFrame) -> pd.DataFrame:
 def clean(records: pd.DataFrame) -> pd.DataFrame:
     """The final test error as if it were an attack of norm "clean" and eps 0."""
     return records[records["measure"] == "test_error"].assign(norm="clean", eps=0.0)
+
+
+def early_stopped(records: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+    """Records of EARLY_STOPPED: each seed's test error after the epoch of its lowest validation error, the first such.
+
+    The test set has no part in the choice of the epoch. Of a seed without a validation set there is none; an epoch
+    whose validation error is not finite is chosen only where no other is there.
+    """
+    keys = [*CELL, "seed", "epoch"]
+    validated, tested = (
+        history[history["measure"] == measure][[*keys, "value"]] for measure in ("validation_error", "test_error")
+    )
+    epochs = validated.rename(columns={"value": "validation"}).merge(tested, on=keys)
+    epochs["validation"] = epochs["validation"].where(np.isfinite(epochs["validation"]))
+    stopped = epochs.sort_values(["validation", "epoch"], kind="stable").drop_duplicates([*CELL, "seed"])
+    final = records[records["measure"] == "test_error"].drop(columns=["epoch", "value"])
+    return final.merge(stopped, on=[*CELL, "seed"]).assign(measure=EARLY_STOPPED)[list(RECORDS)]
 
 
 def ordered(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:

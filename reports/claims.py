@@ -7,6 +7,7 @@ from itertools import combinations
 import pandas as pd
 
 from reports import published
+from reports.cells import EARLY_STOPPED
 
 FUSIONS = ("lvac", "lvac-lw", "lvan", "lvan-lw")
 PAPER_MODELS = ("vat", "ladder", *FUSIONS)
@@ -137,9 +138,10 @@ def _vat() -> Iterator[Claim]:
         means = printed[labels]
         text = f"VAT {means['vat']:.2f} improves on RPT {means['rpt']:.2f} at {labels} labels"
         yield Claim(text, "Table 3", "test_error", "clean", labels, (("vat", "rpt"),))
-        text = f"VAT improves on RPT, and RPT on the supervised baseline, at {labels} labels"
         pairs = (("vat", "rpt"), ("rpt", "supervised"))
-        yield Claim(text, "Table 3; the baseline is not in it", "test_error", "clean", labels, pairs)
+        for measure, name in (("test_error", "final error"), (EARLY_STOPPED, "early stopping")):
+            text = f"VAT improves on RPT, and RPT on the supervised baseline, at {labels} labels ({name})"
+            yield Claim(text, "Table 3; the baseline is not in it", measure, "clean", labels, pairs)
     text = "VAT is smoother than the baseline, and than RPT with nine perturbations an update (60000 labels)"
     pairs = (("vat", "supervised"), ("vat", "rpt-9"))
     yield Claim(text, "Figures 2 and 8", "smoothness", "clean", 60_000, pairs)

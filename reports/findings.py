@@ -8,16 +8,17 @@ from reports import published
 from reports.cells import fast_gradient
 from reports.claims import VERDICTS, Judged, Pair, claims, judge
 from reports.comparison import AGAINST, Row, compare, untraceable_said, updates_said
-from reports.layout import Table, number, probability
+from reports.layout import Table, interval, number, probability
 from reports.section import Block, Run, Section
 
 HOW = (
     "A claim holds where every pair of models it speaks of is surely so in this run (paired t-test on shared seeds, "
     "Holm-corrected over the pairs of the same data, measure, norm and label count, p below 0.05); it does not hold "
-    "where one pair is surely the other way round; else it is undecided. n in brackets. The tests are in "
-    "pairs.csv."
+    "where one pair is surely the other way round; else it is undecided. n in brackets; an interval is of its "
+    "pair alone, not corrected. The tests are in pairs.csv."
 )
 DECIDED = ("reproduced", "differs")
+MOST_OPEN = 4  # of an undecided claim's pairs, shown where none is decided
 COLUMNS = ["claim", "source", "verdict", "measure", "norm", "labels", "sure", "contrary", "open", "absent"]
 
 
@@ -61,7 +62,7 @@ def _said(judged: Judged) -> str:
     pairs = len(judged.claim.pairs)
     tested = [f"{len(judged.sure)} of {pairs} pairs surely so", f"{len(judged.contrary)} surely the other way round"]
     tested += [f"{len(judged.absent)} without records"] if judged.absent else []
-    deciding = judged.contrary or judged.sure
+    deciding = judged.contrary or judged.sure or judged.open[:MOST_OPEN]
     evidence = "; ".join(_pair(judged.rows, pair, scale, decimals) for pair in deciding)
     return (
         f"{judged.claim.text} ({judged.claim.source}). Here: {figures}. "
@@ -74,8 +75,11 @@ def _pair(rows: pd.DataFrame, pair: Pair, scale: float, decimals: int) -> str:
     better, worse = pair
     row = rows[rows["a"].isin(pair) & rows["b"].isin(pair)].iloc[0]
     sign = scale if row["a"] == better else -scale
-    p = probability(row["p_holm"])
-    return f"{better} minus {worse} {number(sign * row['difference'], decimals, '+')} (p {p.replace('< ', '<')})"
+    low, high = sorted((sign * row["low"], sign * row["high"]))
+    p = probability(row["p_holm"]).replace("< ", "<")
+    difference = number(sign * row["difference"], decimals, "+")
+    test = f"95 % interval {interval(low, high, 1.0, decimals)}, p {p}" if pd.notna(row["p"]) else "no test"
+    return f"{better} minus {worse} {difference} ({test})"
 
 
 def _counted(cells: pd.DataFrame) -> Iterator[str]:

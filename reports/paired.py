@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from reports.cells import clean, fast_gradient, ordered
+from reports.cells import EARLY_STOPPED, clean, fast_gradient, ordered
 from reports.inference import LEVEL, holm, t_test
 from reports.models import rank
 
@@ -51,10 +51,10 @@ def best(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def _errors(records: pd.DataFrame) -> pd.DataFrame:
-    lowest = records[records["measure"] == "lowest_test_error"].assign(norm="clean", eps=0.0)
+    chosen = records[records["measure"].isin([EARLY_STOPPED, "lowest_test_error"])].assign(norm="clean", eps=0.0)
     attacked = fast_gradient(records)
     attacked = attacked[attacked["measure"] == "attacked_error"]
-    return pd.concat([clean(records), lowest, attacked])[[*COLUMN, "model", "seed", "value", "subset"]]
+    return pd.concat([clean(records), chosen, attacked])[[*COLUMN, "model", "seed", "value", "subset"]]
 
 
 def _smoothness(history: pd.DataFrame) -> pd.DataFrame:

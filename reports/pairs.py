@@ -2,12 +2,14 @@
 
 import pandas as pd
 
+from reports.cells import EARLY_STOPPED
 from reports.layout import Table, interval, number, probability
 from reports.room import noted, shown
 from reports.section import Run, Section
 
 NAMES = {
     "test_error": "Test error in %, final epoch",
+    EARLY_STOPPED: "Test error in %, early stopping",
     "lowest_test_error": "Test error in %, lowest over evaluated epochs",
     "attacked_error": "Error in % under fgm",
     "smoothness": "Virtual adversarial cost, last epoch",

@@ -25,7 +25,7 @@ from reports import (
     virtual,
 )
 from reports.canvas import images
-from reports.cells import CELL, EXAMPLES, HISTORY, PLAN, RECORDS, TUNING, checked, shortfall
+from reports.cells import CELL, EXAMPLES, HISTORY, PLAN, RECORDS, TUNING, checked, early_stopped, shortfall
 from reports.layout import csv
 from reports.origin import plain
 from reports.page import html, markdown, section_markdown
@@ -121,12 +121,13 @@ def prepared(
     tuning: pd.DataFrame = NOTHING,
     examples: pd.DataFrame = NOTHING,
 ) -> Run:
-    """The frames with exactly their columns and types."""
+    """The frames with exactly their columns and types, the records with those of early stopping."""
     known = checked(plan, PLAN, "plan")
+    records, history = checked(records, RECORDS, "records"), checked(history, HISTORY, "history")
     updates = plan["updates"].to_numpy(dtype=float) if "updates" in plan else np.nan
     return Run(
-        checked(records, RECORDS, "records"),
-        checked(history, HISTORY, "history"),
+        pd.concat([records, early_stopped(records, history)], ignore_index=True),
+        history,
         known.assign(updates=updates),
         provenance,
         checked(tuning, TUNING, "tuning"),

@@ -6,7 +6,7 @@ from typing import Literal
 import pandas as pd
 
 from reports.audit import marks
-from reports.cells import CELL, aggregate, fast_gradient, ordered, shortfall
+from reports.cells import CELL, EARLY_STOPPED, aggregate, fast_gradient, ordered, shortfall
 from reports.layout import Table, grid, intervals, pivot, seeds_named
 from reports.models import styles
 from reports.room import MOST_COUNTS, counts, noted, shown
@@ -14,6 +14,12 @@ from reports.section import Run, Section, missing
 
 CLEAN = {
     "test_error": ("final", "Test error in %, final epoch", "The error of the model as it stands after its last epoch"),
+    EARLY_STOPPED: (
+        "early-stopped",
+        "Test error in %, early stopping",
+        "The error after the epoch of the lowest validation error, the first of several; the test set has no part in "
+        "the choice. The checkpoint is the last epoch's",
+    ),
     "lowest_test_error": (
         "lowest",
         "Test error in %, lowest over evaluated epochs",
@@ -34,13 +40,18 @@ ABSENT = {1: "No test error has been recorded or planned.", 2: "No attack has be
 
 
 def table1(run: Run) -> Section:
-    """For each data set the final and the lowest test error: rows models, columns label counts."""
+    """For each data set the final and the lowest test error: rows models, columns label counts.
+
+    Where there are validation images, the error under early stopping too.
+    """
     records = run.records[run.records["measure"].isin(CLEAN)]
     plan, part = _with_room(run.plan, records)
     tables = []
     for dataset, planned in grid(plan, part).groupby("dataset"):
         for measure, (short, title, caption) in CLEAN.items():
             there = part[(part["dataset"] == dataset) & (part["measure"] == measure)]
+            if measure == EARLY_STOPPED and not len(there):
+                continue
             found = _marked(aggregate(there).assign(norm="clean", eps=0.0), run.best, measure)
             lacking = missing(shortfall(there, plan[plan["dataset"] == dataset]))
             columns = {count: f"{count} labels" for count in sorted(planned["labels"].unique())}
