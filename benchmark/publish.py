@@ -43,7 +43,7 @@ def report_files(data: Collected, run: Path) -> dict[Path, bytes]:
 
 def published_files() -> tuple[list[Path], dict[Path, bytes]]:
     """The folders of the published reports, and path -> content of all of them and of the README that embeds them."""
-    runs = sorted(folder for folder in PUBLISHED.glob("*") if (folder / "cells").is_dir())
+    runs = sorted({path.parent for part in ("cells", "tuning") for path in PUBLISHED.glob(f"*/{part}")})
     if not runs:
         raise BadInput(f"{PUBLISHED} has no run: --published is for the project's own checkout, in its folder")
     files: dict[Path, bytes] = {}

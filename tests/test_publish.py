@@ -75,6 +75,15 @@ def test_an_edited_readme_is_found(checkout, call):
     assert "--- README.md, there" in err
 
 
+def test_a_sweep_alone_can_be_published(checkout, call):
+    shutil.copytree(ROOT / "published/vat-quick/tuning", checkout / "published/vat-quick/tuning")
+    readme = checkout / "README.md"
+    readme.write_text(readme.read_text() + "<!-- report: vat-quick tuning -->\n<!-- /report -->\n")
+    assert call("report", "--published")[0] == 0
+    assert "![Validation error against eps" in readme.read_text()
+    assert (checkout / "published/vat-quick/report/tuning.png").is_file()
+
+
 def test_published_outside_a_checkout_is_one_line(tmp_path, call, monkeypatch):
     monkeypatch.chdir(tmp_path)
     fails(call("report", "--published"), "published has no run")
