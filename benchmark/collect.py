@@ -11,7 +11,8 @@ import pandas as pd
 from benchmark.cell import as_trained, check_same
 from benchmark.dispatch import failure
 from benchmark.store import EXAMPLES, HISTORY, RECORDS, TUNING, read_table, read_tables, stages
-from benchmark.suite import Cell, Suite
+from benchmark.suite import Cell, Suite, unchosen
+from reports import UNCHOSEN
 from zoo.config import ModelConfig, canonical, hashed
 from zoo.data import CHECKSUMS
 from zoo.errors import BadInput
@@ -62,6 +63,9 @@ def collect(suite: Suite, name: str, cells: Sequence[Cell], runs: Sequence[Path]
                 origin.setdefault(cell.name, []).extend(stage | {"run": run} for stage in noted)
             if reason := failure(folder):
                 failed[cell.name] = reason
+    named = zip(runs, distinguished(runs), strict=True)
+    if tuned := [stage | {"run": run} for folder, run in named for stage in stages(folder / "tuning")]:
+        origin["tuning"] = tuned
     plan = pd.DataFrame(planned, columns=[*PLACE, "seed", "updates"])
     about = provenance(suite, name, cells, origin) | ({"failed": failed} if failed else {})
     return Collected(records, history, plan, about, tuning, examples)
@@ -166,6 +170,7 @@ def provenance(
         "description": suite.description,
         **({} if suite.paper == "VAL" else {"paper": suite.paper}),
         "suite hash": hashed({cell.name: canonical(cell) for cell in cells}),
+        **({UNCHOSEN: left_out} if (left_out := unchosen(suite)) else {}),
         "command": distinct(sitting["command"] for sitting in sittings),
         "device": distinct(f"{each['device']}, {each['threads']} threads" for each in where),
         "hours": f"{hours:.2f} of training, summed over cells",

@@ -19,10 +19,10 @@ EMBEDDED = re.compile(f"(?P<open>{OPEN}).*?(?P<close>{CLOSE})", re.S | re.M)
 
 
 def collected(name: str, runs: Sequence[Path]) -> Collected:
-    """The records of a suite's run, or of several."""
+    """The records of a suite's run, or of several; cells whose hyper-parameters are not chosen yet are named there."""
     suite = load_suite(name)
     there_are(runs)
-    return collect(suite, name, plan(suite, name), runs)
+    return collect(suite, name, plan(suite, name, chosen=True), runs)
 
 
 def there_are(runs: Sequence[Path]) -> None:

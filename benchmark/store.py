@@ -216,8 +216,15 @@ def made_by(data: Dataset) -> dict[str, Any]:
 
 
 def command() -> str:
-    """What was typed."""
-    return " ".join(["python -m benchmark", *sys.argv[1:]])
+    """What was typed; of an absolute path the last two parts alone, as records are published and disks are not."""
+    return " ".join(["python -m benchmark", *map(without_disk, sys.argv[1:])])
+
+
+def without_disk(argument: str) -> str:
+    """ "--out=/home/ann/runs/quick" -> "--out=runs/quick"."""
+    option, equals, value = argument.rpartition("=")
+    path = Path(value)
+    return option + equals + "/".join(path.parts[1:][-2:]) if path.is_absolute() else argument
 
 
 def git(*arguments: str) -> str | None:

@@ -136,10 +136,12 @@ def plan(
     labels: Sequence[int] = (),
     seeds: Sequence[int] = (),
     precision: str | None = None,
+    chosen: bool = False,
 ) -> list[Cell]:
     """The cells of a suite in a fixed order, restricted to what is named. Raises BadInput as `load_suite`.
 
-    `seeds` and `precision` stand in the place of the suite's own.
+    `seeds` and `precision` stand in the place of the suite's own; `chosen`: without the cells whose hyper-parameters
+    are `unchosen`, which are an error otherwise.
     """
     if precision is not None:
         suite = replace(suite, training=suite.training | {"precision": precision})
@@ -176,18 +178,30 @@ def plan(
             raise BadInput(f"--labels {count}: {source} has {', '.join(map(str, suite.labels))}")
     if foreign := [name for name in models if name not in suite.models]:
         raise BadInput(f"--models {foreign[0]}: {source} has {', '.join(suite.models)}")
+    left_out = unchosen(suite) if chosen else []
     return [
         cell(suite, source, model, count, tuple(seeds) or suite.labels[count].seeds)
         for count in suite.labels
         for model in suite.models
-        if (not models or model in models) and (not labels or count in labels)
+        if (not models or model in models) and (not labels or count in labels) and f"{model}-{count}" not in left_out
     ]
+
+
+def values(suite: Suite, name: str, labels: int) -> Hyperparameters | None:
+    """A cell's hyper-parameters: the suite's by cell, else by model, else Appendix A's."""
+    own = suite.hyperparameters
+    return own.get(f"{name}-{labels}") or own.get(name) or appendix_a(name, labels)
+
+
+def unchosen(suite: Suite) -> list[str]:
+    """The cells that no hyper-parameters are known of; `tune` may choose them."""
+    cells = ((model, count) for count in suite.labels for model in suite.models)
+    return [f"{model}-{count}" for model, count in cells if values(suite, model, count) is None]
 
 
 def cell(suite: Suite, source: str, name: str, labels: int, seeds: tuple[int, ...]) -> Cell:
     """One cell of a suite, resolved: every default filled in."""
-    by_name = suite.hyperparameters
-    given = by_name.get(f"{name}-{labels}") or by_name.get(name) or appendix_a(name, labels)
+    given = values(suite, name, labels)
     if given is None:
         how = f", or let `tune --suite {source}` choose" if name in suite.ranges else ""
         raise BadInput(

@@ -57,7 +57,8 @@ SECTIONS: dict[str, Callable[[Run], Section]] = {
 OF_ATTACKS = ("audit", "one-and-many", "remains", *(f"curves-{norm}" for norm in audit.BALL), "robustness")
 NAMES = ("report", *SECTIONS)  # a report's files are these with a suffix
 NOTHING = pd.DataFrame()
-FACTS = ("suite hash", "device", "hours", "commit")
+UNCHOSEN = "left out until `tune` chooses their eps"
+FACTS = ("suite hash", "device", "hours", "commit", UNCHOSEN)
 READING = (
     "Errors are fractions of the test images, printed in %; the CSV files hold them as fractions. Every mean names its "
     "number of seeds and its spread. A seed whose training broke down is called diverged and enters no mean; '-' marks "

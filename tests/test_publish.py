@@ -76,12 +76,15 @@ def test_an_edited_readme_is_found(checkout, call):
 
 
 def test_a_sweep_alone_can_be_published(checkout, call):
-    shutil.copytree(ROOT / "published/vat-quick/tuning", checkout / "published/vat-quick/tuning")
+    shutil.copytree(ROOT / "published/vat-figures/tuning", checkout / "published/vat-figures/tuning")
     readme = checkout / "README.md"
-    readme.write_text(readme.read_text() + "<!-- report: vat-quick tuning -->\n<!-- /report -->\n")
+    readme.write_text(readme.read_text() + "<!-- report: vat-figures tuning -->\n<!-- /report -->\n")
     assert call("report", "--published")[0] == 0
     assert "![Validation error against eps" in readme.read_text()
-    assert (checkout / "published/vat-quick/report/tuning.png").is_file()
+    report = checkout / "published/vat-figures/report"
+    assert (report / "tuning.png").is_file()
+    assert "Left out until `tune` chooses their eps: rpt-60000, rpt-9-60000" in (report / "report.md").read_text()
+    assert "benchmark tune --suite vat-figures" in (report / "provenance.csv").read_text()
 
 
 def test_published_outside_a_checkout_is_one_line(tmp_path, call, monkeypatch):

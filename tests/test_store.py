@@ -236,6 +236,22 @@ def test_command_is_what_was_typed(monkeypatch):
     assert store.command() == "python -m benchmark run --suite smoke"
 
 
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("/home/ann/runs/quick", "runs/quick"),
+        ("--out=/home/ann/runs/quick", "--out=runs/quick"),
+        ("/scratch", "scratch"),
+        ("runs/a/quick", "runs/a/quick"),
+        ("--labels=50,100", "--labels=50,100"),
+        ("", ""),
+    ],
+)
+def test_a_recorded_command_does_not_tell_whose_disk_it_was_on(monkeypatch, typed, kept):
+    monkeypatch.setattr("sys.argv", ["x", "run", typed])
+    assert store.command() == f"python -m benchmark run {kept}"
+
+
 def test_a_table_read_again_is_not_what_somebody_made_of_it(tmp_path):
     """The last text is parsed once; each reader has a frame of his own all the same, and sees a file's change."""
     path = tmp_path / "history.csv"

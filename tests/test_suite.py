@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 import pytest
 from runs import cells_of, write_suite
 
-from benchmark.suite import BUILT_IN, AttackConfig
+from benchmark.suite import BUILT_IN, AttackConfig, load_suite, plan, unchosen
 from zoo.config import LATER, Hyperparameters, ModelConfig, TrainingConfig, difference, fingerprint, plain
 from zoo.errors import BadInput
 
@@ -37,6 +37,16 @@ def test_a_plan_is_restricted_to_what_is_named():
     cells = cells_of("full", models=["lvan", "vat"], labels=[1000, 50], seeds=[7])
     assert [cell.name for cell in cells] == ["vat-50", "lvan-50", "vat-1000", "lvan-1000"]
     assert {cell.seeds for cell in cells} == {(7,)}
+
+
+def test_cells_without_hyperparameters_are_refused_or_left_out():
+    of_figures, full = load_suite("vat-figures"), load_suite("full")
+    with pytest.raises(BadInput, match="let `tune --suite vat-figures` choose"):
+        plan(of_figures, "vat-figures")
+    assert [cell.name for cell in plan(of_figures, "", chosen=True)] == ["supervised-60000", "vat-60000"]
+    assert unchosen(of_figures) == ["rpt-60000", "rpt-9-60000"]
+    assert plan(full, "", chosen=True) == plan(full, "")
+    assert unchosen(full) == []
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
