@@ -178,12 +178,12 @@ def plan(
             raise BadInput(f"--labels {count}: {source} has {', '.join(map(str, suite.labels))}")
     if foreign := [name for name in models if name not in suite.models]:
         raise BadInput(f"--models {foreign[0]}: {source} has {', '.join(suite.models)}")
-    left_out = unchosen(suite) if chosen else []
     return [
         cell(suite, source, model, count, tuple(seeds) or suite.labels[count].seeds)
         for count in suite.labels
         for model in suite.models
-        if (not models or model in models) and (not labels or count in labels) and f"{model}-{count}" not in left_out
+        if (not models or model in models) and (not labels or count in labels)
+        if not chosen or values(suite, model, count) is not None
     ]
 
 
