@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import write_suite
+from running import write_suite
 
 import reports.report
 from benchmark.__main__ import main

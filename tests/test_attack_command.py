@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from runs import fails, files, stages, write_suite
+from running import fails, files, stages, write_suite
 
 import zoo
 from attacks import Budget, fgm, pgd

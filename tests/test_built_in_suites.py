@@ -1,7 +1,7 @@
 """The built-in suites are what the papers and the released runs say."""
 
 import pytest
-from runs import cells_of
+from running import cells_of
 
 from benchmark.suite import BUILT_IN, load_suite
 from zoo.config import RPT

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from runs import VAT_ONLY, files, results, stages, trained, write_suite
+from running import VAT_ONLY, files, results, stages, trained, write_suite
 from safetensors import safe_open
 
 import benchmark.cell

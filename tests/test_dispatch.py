@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from runs import cells_of
+from running import cells_of
 
 from benchmark.dispatch import AGAIN_S, Change, End, Epoch, dispatch, failure
 from benchmark.locks import Held, alone

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from runs import ROOT, VAT_ONLY, fails, files, results, said_by, stages, typed, until, write_suite
+from running import ROOT, VAT_ONLY, fails, files, results, said_by, stages, typed, until, write_suite
 
 import benchmark.cell
 from benchmark.locks import alone

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import TINY
+from running import TINY
 from test_checkpoints import build, config_of
 
 import zoo

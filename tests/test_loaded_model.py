@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from cleverhans.torch.attacks.fast_gradient_method import fast_gradient_method
-from runs import write_suite
+from running import write_suite
 from test_attacks_oracles import foolbox
 
 import attacks

@@ -5,7 +5,7 @@ import resource
 
 import pytest
 import torch
-from runs import cells_of, write_suite
+from running import cells_of, write_suite
 
 from benchmark import memory
 from benchmark.estimate import costs, size

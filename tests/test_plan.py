@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from runs import VAT_ONLY, cells_of, files, write_suite
+from running import VAT_ONLY, cells_of, files, write_suite
 
 import benchmark.cell
 import zoo

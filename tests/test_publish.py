@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from runs import fails, files, write_suite
+from running import fails, files, write_suite
 
 from benchmark.publish import embedded
 from zoo.errors import BadInput

@@ -6,7 +6,7 @@ import signal
 import sys
 
 import pytest
-from runs import ROOT, fails, files, results, said_by, typed, until, write_suite
+from running import ROOT, fails, files, results, said_by, typed, until, write_suite
 
 from benchmark.progress import Progress
 

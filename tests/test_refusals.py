@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import VAT_ONLY, fails, files, trained, write_suite
+from running import VAT_ONLY, fails, files, trained, write_suite
 
 pytestmark = pytest.mark.usefixtures("plain_pictures")
 MNIST = ('"digits"', '"mnist"')

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 import torch
-from runs import fails
+from running import fails
 
 import zoo
 from benchmark import release

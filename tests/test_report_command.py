@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from runs import VAT_ONLY, fails, files, write_suite
+from running import VAT_ONLY, fails, files, write_suite
 
 from benchmark import store
 

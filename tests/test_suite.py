@@ -4,7 +4,7 @@ import pickle
 from dataclasses import fields, replace
 
 import pytest
-from runs import cells_of, write_suite
+from running import cells_of, write_suite
 
 from benchmark.suite import BUILT_IN, AttackConfig, load_suite, plan, unchosen
 from zoo.config import LATER, Hyperparameters, ModelConfig, TrainingConfig, difference, fingerprint, plain

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 import torch
-from runs import TINY, fails
+from running import TINY, fails
 
 from benchmark import tune as module
 from benchmark.suite import load_suite, plan

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from runs import write_suite
+from running import write_suite
 from synthetic import error, smoothness
 from torch.nn import functional as F
 
