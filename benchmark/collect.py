@@ -13,7 +13,7 @@ from benchmark.dispatch import failure
 from benchmark.store import EXAMPLES, HISTORY, RECORDS, TUNING, read_table, read_tables, stages
 from benchmark.suite import Cell, Suite, unchosen
 from reports import UNCHOSEN
-from zoo.config import ModelConfig, canonical, hashed
+from zoo.config import ADVERSARIAL, WITH_COST, ModelConfig, canonical, hashed
 from zoo.data import CHECKSUMS
 from zoo.errors import BadInput
 
@@ -210,15 +210,23 @@ def described(cell: Cell) -> str:
     for symbol, values in (("λ", model.hyperparameters.denoising_weights), ("ε", model.hyperparameters.eps)):
         parts += [f"{symbol} {' '.join(f'{value:g}' for value in values)}"] if values else []
     parts += [perturbing(model)] if model.hyperparameters.eps else []
+    parts += [] if model.normalised_logits else ["logits not normalised"]
     noise = f"{model.corruption_sd:g} everywhere" if model.hyperparameters.denoising_weights else ""
     parts += [f"noise sd {noise or f'{model.hidden_sd:g} on hidden layers'}", f"test statistics {model.statistics}"]
     return ", ".join(parts)
 
 
 def perturbing(model: ModelConfig) -> str:
-    """How a model's perturbations are found."""
-    product = "exact products" if model.xi is None else f"finite differences {model.xi:g}"
-    return f"{model.norm}, K = {model.power_iterations}, {product}, noise sd {model.hidden_sd:g}, of {model.perturbed}"
+    """How a model's perturbations are found, of which examples, and with whose noise their cost is measured."""
+    if model.name in ADVERSARIAL:
+        return f"{model.norm}, one exact gradient step, of labelled"
+    if model.power_iterations == 0:
+        found = "K = 0, at random"
+    else:
+        product = "exact products" if model.xi is None else f"finite differences {model.xi:g}"
+        found = f"K = {model.power_iterations}, {product}, noise sd {model.hidden_sd:g}"
+    cost = f", {model.sign} sign, {model.scored_noise} noise where it is scored" if model.name in WITH_COST else ""
+    return f"{model.norm}, {found}, of {model.perturbed}{cost}"
 
 
 def done(stage: Mapping[str, Any]) -> str:

@@ -47,8 +47,9 @@ NOTES = {
     "L1); they are exchanged back here, and the paper's L1 step is L1-spread. Its spreads are standard deviations "
     "with ddof 1 by the logs, and n = 5, the checkpoints of every logged cell, is taken for all: the paper names none.",
     "vat-paper": "Spreads are standard deviations (section 4) of ten runs (60,000 labels) or three, taken for ddof 1: "
-    "the paper does not say. Batch normalisation here normalises the logits too and has a scale there alone, and the "
-    "virtual adversarial direction comes of exact Hessian products, the limit of the paper's xi to 0.",
+    "the paper does not say. Batch normalisation here has a scale at the logits alone, if it normalises them (see the "
+    "provenance), and the virtual adversarial direction comes of exact Hessian products, the limit of the paper's xi "
+    "to 0.",
 }
 UNTRACEABLE = (
     "† No verdict: the Ladder's {printed} % (L2, 50 labels) cannot be traced to the Ladder of Table 1. The attacked "

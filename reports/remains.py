@@ -1,5 +1,7 @@
 """How much of the robustness that one step measures remains: under the margin, in float64, under many steps."""
 
+from itertools import product
+
 import pandas as pd
 
 from reports.audit import budget, where
@@ -9,6 +11,7 @@ from reports.models import styles
 from reports.room import noted, shown
 from reports.section import Run, Section
 
+NO_ATTACK = "none"
 ROWS = {
     "single-step": "one step",
     "single-step/margin": "margin",
@@ -66,23 +69,30 @@ def family(records: pd.DataFrame) -> pd.DataFrame:
     return ordered(least.merge(radii, on=place), [*CELL, "norm", "eps", "attack", "seed"])
 
 
+def unattacked(records: pd.DataFrame, cell: pd.DataFrame) -> pd.DataFrame:
+    """The error of a table's checkpoints on the same images without an attack, as one of eps 0."""
+    clean = records[(records["attack"] == "audit") & (records["measure"] == "clean_error")]
+    clean = clean.merge(cell[[*CELL, "seed"]].drop_duplicates(), on=[*CELL, "seed"])
+    return clean.assign(attack=NO_ATTACK, measure="attacked_error", eps=0.0)
+
+
 def tables(records: pd.DataFrame) -> list[Table]:
-    """For each data set, label count and norm: rows eps and attack, columns models, error in %."""
+    """For each data set, label count and norm: rows eps and attack, the first without one, columns models; in %."""
     result = []
     for (dataset, labels, norm), cell in family(records).groupby(["dataset", "labels", "norm"]):
-        found = aggregate(cell)
-        rows = [(eps, attack) for eps in sorted(found["eps"].unique()) for attack in ROWS]
+        rows = [(0.0, NO_ATTACK), *product(sorted(cell["eps"].unique()), ROWS)]
+        found = aggregate(pd.concat([unattacked(records, cell), cell]))
         wide = pivot(found, ["eps", "attack"], "model")
         wide = wide.reindex(index=pd.MultiIndex.from_tuples(rows, names=["eps", "attack"]))
         frame = wide[list(styles(wide.columns))].rename_axis(columns=None).reset_index()
-        frame = frame.assign(eps=frame["eps"].map("{:g}".format), attack=frame["attack"].map(ROWS))
+        frame = frame.assign(eps=frame["eps"].map("{:g}".format), attack=frame["attack"].replace(ROWS))
         own = records[(records["dataset"] == dataset) & (records["labels"] == labels)]
         caption = (
             "Error in %, true labels, not clipped; mean ± standard deviation over seeds (ddof 1), n in brackets where "
             "it is not the same in all. One step: by cross-entropy in float32, by margin, in float64; many steps: on "
-            "margin and cross-entropy; worst case: over all attacks of the audit, image by image, at this eps or a "
-            "smaller one. Where the last rows of an eps are far above its first, what looked like robustness was a "
-            f"gradient that one step could not use. {budget(own)}"
+            "margin and cross-entropy, the smaller budget of two; worst case: over all attacks of the audit, image by "
+            "image, at this eps or a smaller one. Where the last rows of an eps are far above its first, what looked "
+            f"like robustness was a gradient that one step could not use. {budget(own)}"
         )
         title = f"What remains of robustness, {where(dataset, labels)}, {norm}"
         result.append(Table(f"remains-{dataset}-{labels}-{norm}", title, frame, caption))

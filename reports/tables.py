@@ -94,7 +94,11 @@ def table2(run: Run) -> Section:
                 columns,
                 "First the clean error of the attacked checkpoints, then their error under each norm at its eps. "
                 f"{seeds_named(found)}{_images(at)}. {run.threat}".strip(),
-                (*doubted(marked), *missing(_attacks_missing(at, planned[planned["labels"] == labels], there))),
+                (
+                    *doubted(marked),
+                    *unaudited(run.records, at),
+                    *missing(_attacks_missing(at, planned[planned["labels"] == labels], there)),
+                ),
                 marked,
             )
             tables += _audit(at, cells["model"], f"table2-{dataset}-{labels}", f"{labels} labels, {dataset}")
@@ -148,6 +152,15 @@ def doubted(marked: Mapping[tuple[str, str], Sequence[str]]) -> tuple[str, ...]:
     said = "; ".join(f"{check}: {', '.join(models)}" for check, models in whose.items())
     note = "† The audit failed under this norm, on some seed: what is robust here may not be. Not passed: "
     return (f"{note}{said}.",) if marked else ()
+
+
+def unaudited(records: pd.DataFrame, at: pd.DataFrame) -> tuple[str, ...]:
+    """A note on the models with an attacked checkpoint that no audit has seen: they lack a † for no better reason."""
+    keys = [*CELL, "seed"]
+    audited = records.loc[records["attack"] == "audit", keys].drop_duplicates()
+    seen = at[keys].drop_duplicates().merge(audited, how="left", on=keys, indicator=True)
+    models = list(styles(seen.loc[seen["_merge"] == "left_only", "model"]))
+    return (f"Not audited, hence without a †: {', '.join(models)}.",) if models else ()
 
 
 def _marked(found: pd.DataFrame, sure: pd.DataFrame, measure: str) -> pd.DataFrame:
