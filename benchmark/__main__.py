@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 
 import click
-import torch
 
 from attacks import MEANINGS, NORMS
 from benchmark.attack import AUDITED, attack
@@ -29,6 +28,7 @@ from benchmark.tune import tune
 from reports import render_speed
 from zoo.config import MODELS
 from zoo.data import DATASETS
+from zoo.denormals import flushing
 from zoo.errors import BadInput
 from zoo.fused import Precision
 from zoo.training import Engine, has_compiler
@@ -79,6 +79,7 @@ def report(name: str | None, out: Path | None, merge: tuple[Path, ...], publishe
 )
 @precision_option
 @engine_option
+@flushing()
 def speed(
     name: str,
     out: Path,
@@ -136,7 +137,6 @@ def list_() -> None:
 
 def main() -> None:
     """Run the command line: exit code 2 and one line for what a user can mend, 130 when interrupted."""
-    torch.set_flush_denormal(True)  # before any thread is made: denormals make late steps far slower on a CPU
     try:
         cli(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -19,6 +19,7 @@ from benchmark.store import RECORDS, made_by, merge, note, read_table, stages, w
 from benchmark.suite import AttackConfig, Cell
 from zoo.checkpoints import Together, load_checkpoint
 from zoo.data import Dataset
+from zoo.denormals import kept
 from zoo.errors import BadInput
 
 ATTACK_MEASURES = (
@@ -101,6 +102,7 @@ def attack_cell(cell: Cell, data: Dataset, folder: Path, listener: Listener) -> 
     attack_models(load, cell.attack, cell.seeds, data, folder, partial(listener.change, cell))
 
 
+@kept()
 def attack_models(
     load: Callable[[Sequence[int]], nn.Module],
     attack: AttackConfig,
@@ -179,6 +181,7 @@ def transfer(cells: Sequence[Cell], among: Sequence[Cell], data: Dataset, run: P
         listener.change(cell, "complete")
 
 
+@kept()
 def store_transfer(cells: Sequence[Cell], cell: Cell, run: Path, data: Dataset) -> None:
     """What single steps on the other models of this label count, same seed, do to the checkpoints of a cell."""
     budget, started = cell.attack.audit or Budget(), time.monotonic()

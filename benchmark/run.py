@@ -36,6 +36,7 @@ from benchmark.suite import Cell, load_suite, plan, resolved
 from benchmark.virtual import show_each_other, unshown
 from benchmark.workers import Here, Job, Workers
 from zoo.data import Dataset
+from zoo.denormals import flushing
 from zoo.errors import BadInput
 from zoo.fused import Precision
 from zoo.state import interrupted
@@ -72,6 +73,7 @@ from zoo.training import Engine
 @click.option("--shard", type=SHARD, help="Only the i-th of n parts of the cells, e.g. 3/16: for arrays of batch jobs.")
 @click.option("--dry-run", is_flag=True, help="Show cells, their state, estimated time and memory; train nothing.")
 @click.option("--devices", type=click.IntRange(min=1), default=1, help="With --dry-run: time on so many devices.")
+@flushing()
 def run(
     name: str,
     out: Path | None,

@@ -30,6 +30,7 @@ from benchmark.suite import Cell, Suite, load_suite, plan, source_of
 from zoo.checkpoints import write_whole
 from zoo.config import ADVERSARIAL, FIXED, WITH_ALPHA, Hyperparameters, ModelConfig, TrainingConfig
 from zoo.data import Dataset, held_out
+from zoo.denormals import flushing
 from zoo.errors import BadInput
 from zoo.fused import Precision
 from zoo.training import Engine, fitting_engine, train
@@ -70,6 +71,7 @@ class Candidate:
 @click.option("--validation", type=click.IntRange(min=1), help="Images held out; default: the suite's, or 10,000.")
 @precision_option
 @engine_option
+@flushing()
 def tune(
     name: str,
     out: Path | None,

@@ -26,6 +26,7 @@ from benchmark.suite import Cell
 from zoo.checkpoints import load_checkpoint
 from zoo.classifier import Classifier
 from zoo.data import Dataset
+from zoo.denormals import kept
 from zoo.randomness import stream
 
 MEASURE, PREFIX, STAGE = "misidentified", "virtual/", "virtual"
@@ -62,13 +63,14 @@ def makers(cells: Sequence[Cell], cell: Cell, run: Path, seed: int) -> list[Cell
     return [cell, *sources(cells, cell, run, seed)] if sound else []
 
 
+@kept()
 @torch.no_grad()
 def store_shown(cells: Sequence[Cell], cell: Cell, data: Dataset, run: Path) -> None:
     """Errors of a cell's checkpoints on the examples of each maker with the same seed; of its own some as images."""
     x, y = data.test_images[: cell.attack.virtual_images], data.test_labels[: cell.attack.virtual_images]
     folder, started = run / "cells" / cell.name, time.monotonic()
     rows: dict[int, list[Any]] = {}
-    kept: list[Any] = []
+    images: list[Any] = []
     for seed in cell.seeds:
         shown: Classifier | None = None
         for maker in makers(cells, cell, run, seed):
@@ -81,13 +83,13 @@ def store_shown(cells: Sequence[Cell], cell: Cell, data: Dataset, run: Path) -> 
                     wrong = (shown(moved).argmax(1) != y).double().mean().item()
                     rows.setdefault(seed, []).append((MEASURE, PREFIX + maker.model.name, "L2", eps, wrong, len(x)))
                 if maker == cell:
-                    kept += drawn(model, moved, y, seed, eps, cell.attack.virtual_drawn)
+                    images += drawn(model, moved, y, seed, eps, cell.attack.virtual_drawn)
     forget(folder, list(rows), lambda attack: attack.startswith(PREFIX))
     finish(STAGE, list(rows), started, data, folder, sources=origins(cells, cell, run))
     store(folder, rows)
-    if kept:
+    if images:
         frame = read_table(folder / "examples.csv", EXAMPLES)[:0]
-        write_table(folder / "examples.csv", frame.from_records(kept, columns=list(EXAMPLES)), EXAMPLES)
+        write_table(folder / "examples.csv", frame.from_records(images, columns=list(EXAMPLES)), EXAMPLES)
 
 
 def directions(model: Classifier, x: Tensor, seed: int) -> Tensor:

@@ -18,6 +18,7 @@ from zoo.checkpoints import write_tensors
 from zoo.classifier import Batch, Classifier, Noise, Shapes
 from zoo.config import ModelConfig, TrainingConfig, plain
 from zoo.data import Dataset, held_out, labelled_subset
+from zoo.denormals import flushing
 from zoo.deviation import deviations
 from zoo.fused import Fused, matrix_precision
 from zoo.models import create
@@ -257,6 +258,7 @@ def error_rate(model: Classifier, images: Tensor, labels: Tensor, batch: int = 1
     return torch.stack(wrong).sum(0)
 
 
+@flushing()
 def train(
     model: ModelConfig,
     config: TrainingConfig,
@@ -274,7 +276,6 @@ def train(
     The state is saved whenever `save_every_s` have passed; `progress` is called after every epoch. `sitting` is
     added to the training's list of those who trained it, with the epoch from which it did and its engine.
     """
-    torch.set_flush_denormal(True)  # denormals make late steps 10 to 25 times slower on a CPU
     training = Training.resume(state, model, config, data, engine) if state else None
     if training is None or list(training.seeds) != list(seeds):
         training = Training(config, create(model, seeds), seeds, data, engine)
