@@ -95,7 +95,7 @@ class Audit:
 
     def __init__(self, model: nn.Module, x: Tensor, y: Tensor, budget: Budget) -> None:
         self.model, self.budget = model, budget
-        self.x, self.y = x[: budget.images].detach(), y[: budget.images]
+        self.x, self.y = x[: budget.images].detach(), y[: budget.images].to(x.device)
         check_model(model)
         check_images(self.x, (0.0, 1.0))
         check_labels(self.y, len(self.x))
@@ -177,7 +177,7 @@ class Audit:
         few, steps = slice(self.budget.decision_images), self.budget.decision_steps
         if self.unsteadiness():  # it counts on every answer that it gets
             return
-        for ball in self.budget.eps.keys() & {"L2", "Linf"}:
+        for ball in (ball for ball in self.budget.eps if ball in ("L2", "Linf")):
             _, distance = decision_based(self.model, self.x[few], self.y[few], norm=BALLS[ball], steps=steps)
             for eps in self.budget.eps[ball]:
                 self.add("white_box_error", self.worst(ball, eps)[few], f"hsj-{steps}", ball, eps)

@@ -1,9 +1,10 @@
 """Iterated, minimum-norm and decision-based attacks, and noise as their control.
 
 Attacks are Foolbox 3.3.4's. Where one of its methods is not sound the class is derived and that method mended:
-steps lost to a floor of 1e-12 under tiny gradients; L1 descent that scales back instead of projecting, and so never
-leaves the direction of the gradient; an L2 projection of the minimum-norm attack that is the identity; a decision-based
-gradient divided by the length of the whole batch's. tests/test_attacks_iterated.py shows each of them.
+descent that loses steps to a floor of 1e-12 under tiny gradients (the minimum-norm attack keeps its floor: it goes by
+logits, which are not tiny); L1 descent that scales back instead of projecting, and so never leaves the direction of the
+gradient; an L2 projection of the minimum-norm attack that is the identity; a decision-based gradient divided by the
+length of the whole batch's. tests/test_attacks_iterated.py shows each of them.
 """
 
 import math
@@ -171,7 +172,7 @@ def pgd(
     same result. ValueError for what is wrong with the arguments.
     """
     check_bound(eps, norm, "pixel")
-    within = _checked(model, x, y, clip)
+    within, y = _checked(model, x, y, clip)
     if steps < 1 or restarts < 1:
         raise ValueError(f"expected steps and restarts >= 1, got {steps} and {restarts}")
     if not losses:
@@ -210,7 +211,8 @@ def minimum_norm(
     are float64: 0 for an image that is wrong as it is, infinite where nothing was found (x comes back).
     """
     check_bound(0, norm, "pixel")
-    within, attack = _checked(model, x, y, clip), _MINIMUM_NORMS[norm](steps=steps * (L1_TIMES if norm == 1 else 1))
+    within, y = _checked(model, x, y, clip)
+    attack = _MINIMUM_NORMS[norm](steps=steps * (L1_TIMES if norm == 1 else 1))
     with _differentiable(model):
         found = [attack.run(within, x[part].detach(), y[part]) for part in batches(len(x), batch_size)]
     return _nearest(model, x, y, torch.cat(found), norm)
@@ -225,7 +227,8 @@ def decision_based(
     """
     if norm not in _CONSTRAINTS:
         raise ValueError(f"expected norm 2 or inf for a decision-based attack, got {norm!r}")
-    within, x = _checked(model, x, y, (0.0, 1.0)), x.detach()
+    within, y = _checked(model, x, y, (0.0, 1.0))
+    x = x.detach()
     predicted = answers(model, x).argmax(1)
     right = (predicted == y).nonzero().squeeze(1)
     apart = torch.cdist(x[right].flatten(1), x.flatten(1))
@@ -254,12 +257,12 @@ def noise(x: Tensor, *, eps: float, norm: float, kind: Noise, clip: Clip | None 
     return moved(x, delta.view_as(x), clip)
 
 
-def _checked(model: nn.Module, x: Tensor, y: Tensor, clip: Clip | None) -> Any:
-    """The model as Foolbox wants it; ValueError for a wrong model, image, label or clip."""
+def _checked(model: nn.Module, x: Tensor, y: Tensor, clip: Clip | None) -> tuple[Any, Tensor]:
+    """The model as Foolbox wants it, and y beside x; ValueError for a wrong model, image, label or clip."""
     check_model(model)
     check_images(x, clip)
     check_labels(y, len(x))
-    return PyTorchModel(model, bounds=clip or WIDE, device=x.device)
+    return PyTorchModel(model, bounds=clip or WIDE, device=x.device), y.to(x.device)
 
 
 def _nearest(model: nn.Module, x: Tensor, y: Tensor, found: Tensor, norm: float) -> tuple[Tensor, Tensor]:

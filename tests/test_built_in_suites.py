@@ -1,10 +1,13 @@
 """The built-in suites are what the papers and the released runs say."""
 
+from itertools import product
+
 import pytest
 from running import cells_of
 
 from benchmark.suite import BUILT_IN, load_suite
 from zoo.config import RPT
+from zoo.randomness import stream
 
 FIVE = (8340, 8794, 2773, 967, 2368)
 SEEDS = {50: (*FIVE, 1496, 2049, 370, 748, 7698), 100: FIVE, 1000: FIVE}
@@ -44,6 +47,15 @@ GRIDS = {  # data set, models, seeds by labels, epochs, first epoch of decay, (l
     "released": ("mnist", FUSIONS, SEEDS, 250, 200, BATCHES | {50: (50, 150)}),
     "smoothness": ("mnist", SEVEN, {50: (8340, 8794, 2773)}, 150, 100, {50: (50, 100)}),
 }
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_no_two_streams_of_a_suite_are_the_same_in_the_32_bits_that_a_cpu_keeps(name):
+    cells = cells_of(name)
+    epochs, seeds = (range(max(cell.training.epochs for cell in cells) + 1), {s for cell in cells for s in cell.seeds})
+    purposes = ("labelled", "unlabelled", "noise", "deviation", "initialisation", "smoothness", "virtual")
+    streams = [stream(*which).initial_seed() % 2**32 for which in product(seeds, purposes, epochs)]
+    assert len(set(streams)) == len(streams)
 
 
 def test_there_are_no_other_suites():

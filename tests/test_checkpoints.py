@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 import zoo
 from attacks import measure_fgm, measure_fgm_together
-from zoo.checkpoints import Together, load_checkpoint, read_tensors, save_seed, write_tensors, write_whole
+from zoo.checkpoints import Together, load_checkpoint, read_tensors, save_seed, save_small, write_tensors, write_whole
 from zoo.config import FIXED, LADDERS, LAYER_WISE, MODELS, Hyperparameters, ModelConfig
 from zoo.models import create
 
@@ -232,6 +232,19 @@ def test_a_failed_write_leaves_the_old_file_alone(tmp_path, monkeypatch, failing
     monkeypatch.undo()
     assert path.read_bytes() == b"old"
     assert [child.name for child in tmp_path.iterdir()] == ["file"]
+
+
+def test_small_checkpoints_too_can_be_one_model(tmp_path):
+    """A ladder's: they hold no decoder."""
+    model, x = build("ladder"), zoo.load_dataset("digits").test_images
+    alone = []
+    for index, seed in enumerate(SEEDS):
+        save_seed(tmp_path / str(seed), model, index, {})
+        save_small(tmp_path / f"{seed}-small", load_checkpoint(tmp_path / str(seed)))
+        alone.append(load_checkpoint(tmp_path / f"{seed}-small"))
+    both = Together(alone)(torch.cat([x, x])).unflatten(0, (2, -1))
+    for logits, one in zip(both, alone, strict=True):
+        torch.testing.assert_close(logits, one(x), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["supervised", "lvan-lw"])

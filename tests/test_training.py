@@ -462,3 +462,8 @@ def test_ladder_learns_mnist_from_100_labels_in_two_epochs(mnist):
     assert training.steps == 600
     (error,) = [value for _, epoch, name, value in training.history if name == "test_error" and epoch == 2]
     assert error < 0.09
+
+
+def test_a_batch_larger_than_the_data_is_refused():
+    with pytest.raises(zoo.BadInput, match=r"unlabelled_batch = 5000 exceeds the 1297 images to train on"):
+        begin("ladder", [0], replace(CONFIG, unlabelled_batch=5000))

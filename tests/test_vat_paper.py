@@ -117,14 +117,16 @@ def test_deviations_in_training_are_of_the_regularisers_own_gradients(perturbed)
     assert all(torch.equal(*pair) for pair in zip(state, training.model.state_dict().values(), strict=True))
 
 
-def test_deviations_are_recorded_of_vat_and_rpt_alone():
-    for name, there in (("vat", 2), ("rpt", 2), ("supervised", 0)):
-        training = begin(name, [0], replace(CONFIG, deviation_every=4, epochs=4), widths=(64, 6, 10))
-        training.epoch = 4
-        training.evaluate()
-        rows = [row for row in training.history if row[2].startswith("gradient_deviation/")]
-        assert len(rows) == there
-        assert all(row[3] > 0 for row in rows)
+@pytest.mark.parametrize(
+    ("name", "xi", "there"), [("vat", None, 2), ("rpt", None, 2), ("rpt", 0.01, 2), ("supervised", None, 0)]
+)
+def test_deviations_are_recorded_of_vat_and_rpt_alone(name, xi, there):
+    training = begin(name, [0], replace(CONFIG, deviation_every=4, epochs=4), widths=(64, 6, 10), xi=xi)
+    training.epoch = 4
+    training.evaluate()
+    rows = [row for row in training.history if row[2].startswith("gradient_deviation/")]
+    assert len(rows) == there
+    assert all(row[3] > 0 for row in rows)
 
 
 # ---------------------------------------------------------------------------------------- schedule, validation

@@ -152,7 +152,8 @@ class Together(nn.Module):
         """`models`: of one seed each, on one device."""
         super().__init__()
         self.count = len(models)
-        self.stacked = create(models[0].config, range(self.count)).to(next(models[0].parameters()).device)
+        kind = type(models[0])  # of small checkpoints one without a decoder
+        self.stacked = kind(models[0].config, range(self.count)).to(next(models[0].parameters()).device)
         states = [model.state_dict() for model in models]
         self.stacked.load_state_dict({name: torch.stack([state[name] for state in states]) for name in states[0]})
         self.eval().requires_grad_(False)

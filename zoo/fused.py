@@ -227,10 +227,13 @@ class Fused(Plain):
 
 @contextmanager
 def matrix_precision(precision: Precision) -> Iterator[None]:
-    """Within, float32 products on a GPU are tf32 if that is the precision, else exact."""
-    before = torch.get_float32_matmul_precision()
+    """Within, float32 products on a GPU are tf32 if that is the precision, else exact; bfloat16 ones sum in float32."""
+    matmul = torch.backends.cuda.matmul
+    before, reduced = torch.get_float32_matmul_precision(), matmul.allow_bf16_reduced_precision_reduction
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    matmul.allow_bf16_reduced_precision_reduction = False
     try:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
+        matmul.allow_bf16_reduced_precision_reduction = reduced

@@ -56,7 +56,9 @@ class VirtualAdversarial(Classifier):
     def noise_shapes(self, sizes: Sizes) -> Shapes:
         """And a start direction for each perturbed layer, hidden noise for the passes that find a perturbation."""
         shapes = super().noise_shapes(sizes)
-        passes = 1 if self.config.xi is None else 1 + max(map(self.config.iterations, self.config.eps()))
+        passes = 1
+        if self.config.xi is not None:  # one of them at least: equation 21 looks at K = 1 whatever the model's K
+            passes += max(1, *map(self.config.iterations, self.config.eps()))
         for group in self.groups():
             for layer in self.config.eps():
                 for draw in range(self.config.perturbations):
@@ -72,7 +74,7 @@ class VirtualAdversarial(Classifier):
     def perturbation(self, layer: int, z: Tensor, noise: Noise, group: str, draw: int = 0) -> Tensor:
         """r_vadv(l) at z~(l), (..., examples, units), a constant: VAL paper eq. 7, VAT paper Algorithm 1.
 
-        With K = 0 it is uniform on the sphere of radius eps: random perturbation training, VAT paper eq. 16.
+        With K = 0 it is random, in L2 uniform on the sphere of radius eps: random perturbation training, eq. 16.
 
         Exact: the derivatives of one pass with its noise, the batch's statistics moving with z as they do where the
         perturbation is scored. With xi: finite differences, every pass with noise of its own, as the released runs.

@@ -20,6 +20,7 @@ from zoo.config import ModelConfig, TrainingConfig, plain
 from zoo.data import Dataset, held_out, labelled_subset
 from zoo.denormals import flushing
 from zoo.deviation import deviations
+from zoo.errors import BadInput
 from zoo.fused import Fused, matrix_precision
 from zoo.models import create
 from zoo.randomness import permutations, stream
@@ -62,6 +63,9 @@ class Training:
         self.validation = validation.to(self.device)
         self.sizes = {"labelled": self.config.labelled_batch, "unlabelled": self.config.unlabelled_batch}
         self.steps = self.config.updates(len(self.data.images))
+        if not self.steps:
+            few = len(self.data.images) - self.config.validation
+            raise BadInput(f"unlabelled_batch = {self.config.unlabelled_batch} exceeds the {few} images to train on")
         # What a step reads, refilled in place: indices of images, (seeds, batch), and noise by name.
         self.chosen = {name: self.subsets.new_zeros(len(self.seeds), size) for name, size in self.sizes.items()}
         self.shapes = self.model.noise_shapes(self.sizes)
