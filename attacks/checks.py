@@ -50,8 +50,14 @@ def check_logits(logits: Tensor, y: Tensor | None, n: int) -> None:
 
 
 def check_answers(answers: Tensor, y: Tensor) -> None:
-    """ValueError unless answers to clean images are finite and logits: a softmax too many would hide the gradient."""
+    """ValueError unless answers to clean images are finite logits in float32 or float64.
+
+    A softmax too many would hide the gradient, and so would rounding to half precision.
+    """
     check_logits(answers, y, len(y))
+    if answers.dtype not in (torch.float32, torch.float64):
+        kind = str(answers.dtype).removeprefix("torch.")
+        raise ValueError(f"expected logits of dtype float32 or float64, got {kind}")
     if bad := int((~answers.isfinite().all(1)).sum()):
         raise ValueError(f"expected finite logits, got values that are not on {bad} of {len(y)} images")
     if (answers >= 0).all() and (answers.sum(1) - 1).abs().max() < 1e-4:

@@ -1,7 +1,9 @@
 """python -m benchmark attack: a run's checkpoints again, or anyone's model, under attack and audit."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 import pandas as pd
@@ -9,6 +11,7 @@ import pandas as pd
 from attacks import MEANINGS, NORMS, Budget
 from benchmark.attacking import attack_cell, checkpoint, recorded, transfer
 from benchmark.cell import as_trained, check_same
+from benchmark.collect import distinct
 from benchmark.locks import alone
 from benchmark.options import (
     CommaList,
@@ -23,7 +26,7 @@ from benchmark.options import (
 from benchmark.own_model import attack_own_model
 from benchmark.progress import Progress
 from benchmark.publish import renew_report, write_report
-from benchmark.store import command, environment
+from benchmark.store import stages
 from benchmark.suite import AttackConfig, Cell, load_suite, plan, validated
 from reports import OF_ATTACKS, render
 from zoo.data import Dataset, load_dataset
@@ -72,7 +75,7 @@ def attack(
             raise BadInput(f"--out {folder} is the folder of a run: name another one for {factory}")
         loaded = load_dataset(data or "mnist").to(pick_device(device))
         records = attack_own_model(factory, loaded, config, folder)
-        about = {"suite": factory, "command": command(), **environment(loaded.images.device)}
+        about = {"suite": factory} | made(folder)
         found = render(records, pd.DataFrame(), pd.DataFrame(), about, OF_ATTACKS)
         write_report({folder / "report" / name: content for name, content in found.items()}, [folder / "report"])
         print(f"report: {folder / 'report' / 'report.md'}")
@@ -83,6 +86,14 @@ def attack(
         sources = trained_cells(plan(suite, str(name), seeds=seeds), folder)
         attack_run(cells, sources, data_for(cells, Path(data) if data else None, device), folder)
         renew_report(str(name), folder)
+
+
+def made(folder: Path) -> dict[str, Any]:
+    """By whom and with what the attacks on one's own model were made: each command, commit, machine once."""
+    sittings = [sitting for stage in stages(folder) for sitting in stage["sittings"]]
+    facts = [{"command": sitting["command"], **sitting["environment"]} for sitting in sittings]
+    values = {key: [fact[key] for fact in facts] for key in (facts[0] if facts else ())}
+    return {key: of[0] if all(each == of[0] for each in of) else distinct(map(str, of)) for key, of in values.items()}
 
 
 def changed(attack: AttackConfig, norms: tuple[str, ...], eps: tuple[float, ...], images: int | None) -> AttackConfig:
@@ -99,15 +110,22 @@ def changed(attack: AttackConfig, norms: tuple[str, ...], eps: tuple[float, ...]
 
 def trained_cells(cells: list[Cell], folder: Path) -> list[Cell]:
     """The cells with the seeds that have checkpoints. Raises BadInput where there are none, or of another suite."""
+    found = with_checkpoints(cells, folder)
+    for cell in found:
+        check_same(cell, folder / "cells" / cell.name)
+    if not found:
+        raise BadInput(f"{folder} has no checkpoint of these cells: run the suite first, or name its folder with --out")
+    return found
+
+
+def with_checkpoints(cells: Sequence[Cell], folder: Path) -> list[Cell]:
+    """The cells that have checkpoints, of the seeds that have; whatever they were trained by."""
     found = []
     for cell in cells:
         own = folder / "cells" / cell.name
         have = {seed for seed, *_ in recorded(own, "test_error")}
         if seeds := tuple(seed for seed in cell.seeds if checkpoint(own, seed).is_file() and seed in have):
             found.append(replace(as_trained(cell, own), seeds=seeds))
-            check_same(found[-1], own)
-    if not found:
-        raise BadInput(f"{folder} has no checkpoint of these cells: run the suite first, or name its folder with --out")
     return found
 
 

@@ -32,7 +32,7 @@ ATTACK_MEASURES = (
 )
 Setting = tuple[str, str, float]
 """attack, norm, eps."""
-TRANSFER = "transfer/"
+TRANSFER, VIRTUAL = "transfer/", "virtual/"
 
 
 def checkpoint(folder: Path, seed: int) -> Path:
@@ -152,13 +152,16 @@ def fast_gradient_rows(model: nn.Module, count: int, attack: AttackConfig, data:
 def store_audit(
     load: Callable[[], nn.Module], budget: Budget, seed: int, folder: Path, data: Dataset, tell: Callable[[str], None]
 ) -> None:
-    """Audit one model, in the place of any earlier audit of it; of a diverged one the records say so."""
+    """Audit one model, in the place of any earlier audit of it; of a diverged one the records say so.
+
+    What transfers to it goes too: it is measured at the audit's radii.
+    """
     started = time.monotonic()
     if diverged(folder, seed):
         rows: list[Any] = [("attacked_error", *setting, math.nan, 0) for setting in audited(budget)]
     else:
         rows = audit_rows(load(), data, budget, tell)
-    forget(folder, [seed], lambda attack: attack != "" and not attack.startswith("fgm"))
+    forget(folder, [seed], lambda attack: attack != "" and not attack.startswith(("fgm", VIRTUAL)))
     finish("audit", [seed], started, data, folder, budget=spent(budget))
     store(folder, {seed: rows})
 

@@ -5,16 +5,18 @@ import importlib
 import math
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from attacks import fgm
 from attacks.checks import check_answers, check_model
 from attacks.measurement import answers, wrong
 from benchmark.attacking import attack_models
+from benchmark.locks import alone
 from benchmark.store import RECORDS, read_json, read_table, write_json, write_table
 from benchmark.suite import AttackConfig
 from zoo.data import Dataset
@@ -31,7 +33,7 @@ def own_model(spec: str, device: torch.device) -> nn.Module:
     sys.path.insert(0, str(Path.cwd()))
     try:
         model = getattr(importlib.import_module(module), factory)()
-    except Exception as error:  # of code that is not ours
+    except (Exception, SystemExit) as error:  # of code that is not ours
         raise BadInput(f"--model {spec}: {type(error).__name__}: {error}") from error
     finally:
         sys.path.remove(str(Path.cwd()))
@@ -40,8 +42,8 @@ def own_model(spec: str, device: torch.device) -> nn.Module:
     return model.to(device)
 
 
-def fitting(model: nn.Module, data: Dataset, spec: str) -> Dataset:
-    """The data with test images as the model takes them: (N, 1, rows, columns), or flat.
+def fitting(model: nn.Module, data: Dataset, spec: str) -> tuple[Dataset, Tensor]:
+    """The data with test images as the model takes them, (N, 1, rows, columns) or flat; and its answers to them.
 
     Raises BadInput for a model that takes neither, is in training mode, or gives no finite logits for the classes.
     """
@@ -63,9 +65,11 @@ def fitting(model: nn.Module, data: Dataset, spec: str) -> Dataset:
             check_answers(few, data.test_labels[:100])
             for float64 in (False, True):
                 fgm(model, images[:2], eps=0.1, norm=2, float64=float64)
+            given = answers(model, images)
+            check_answers(given, data.test_labels)
         except Exception as error:  # of code that is not ours
             raise BadInput(f"--model {spec}: {error}") from error
-        return replace(data, test_images=images)
+        return replace(data, test_images=images), given
     shapes = f"(N, 1, {side}, {side}) nor (N, {side * side})"
     raise BadInput(f"--model {spec} takes neither {shapes} images: {refused}")
 
@@ -76,16 +80,33 @@ def attack_own_model(spec: str, data: Dataset, config: AttackConfig, folder: Pat
     What the folder already has is not made again, unless the model answers otherwise by now.
     """
     model = own_model(spec, data.images.device)
-    data = fitting(model, data, spec)
-    given = answers(model, data.test_images)
-    who = {"model": spec, "answers": hashlib.sha256(given.cpu().numpy().tobytes()).hexdigest()}
-    if read_json(folder / IDENTITY) != who:
+    data, given = fitting(model, data, spec)
+    with alone(folder, wait=True):
+        begin(spec, data, given, folder)
+        attack_models(lambda seeds: model, config, [0], data, folder, partial(say, spec))
+        found = read_table(folder / "records.csv", RECORDS)
+    return found.assign(dataset=data.name, model=spec.partition(":")[2], labels=0)
+
+
+def begin(spec: str, data: Dataset, given: Tensor, folder: Path) -> None:
+    """Who a folder's records are of; where the model answers otherwise by now, they begin anew.
+
+    Raises BadInput for a folder of another model, or of another data set.
+    """
+    who = {"model": spec, "data": data.name, "answers": hashlib.sha256(given.cpu().numpy().tobytes()).hexdigest()}
+    was = read_json(folder / IDENTITY)
+    for key, value in (was or {}).items():
+        if key != "answers" and who.get(key) != value:
+            raise BadInput(f"{folder} holds the attacks on {key} {value!r}: name another folder with --out")
+    if was != who:
         for name in (IDENTITY, "records.csv", "provenance.json"):
             (folder / name).unlink(missing_ok=True)
         error, n = wrong(given, data.test_labels).double().mean().item(), len(given)
         clean = [(0, 0, "test_error", "", "", math.nan, error, n, "")]
         write_table(folder / "records.csv", pd.DataFrame(clean, columns=list(RECORDS)).astype(RECORDS), RECORDS)
         write_json(folder / IDENTITY, who)
-    attack_models(lambda seeds: model, config, [0], data, folder, lambda stage: print(f"{spec}: {stage}", flush=True))
-    found = read_table(folder / "records.csv", RECORDS)
-    return found.assign(dataset=data.name, model=spec.partition(":")[2], labels=0)
+
+
+def say(spec: str, stage: str) -> None:
+    """Tell of a stage."""
+    print(f"{spec}: {stage}", flush=True)

@@ -13,7 +13,9 @@ from zoo.checkpoints import write_whole
 from zoo.errors import BadInput, unknown
 
 PUBLISHED, README = Path("published"), Path("README.md")
-WRITTEN = tuple(f"{name}." for name in NAMES)
+KINDS = ("md", "tex", "csv", "png", "pdf")
+WRITTEN = {"report.md", "report.html", *(f"{name}.{kind}" for name in NAMES if name != "report" for kind in KINDS)}
+"""A report's files, whatever it holds."""
 OPEN, CLOSE = r"^<!-- report: (?P<run>\S+) (?P<name>\S+) -->\n", r"^<!-- /report -->$"
 EMBEDDED = re.compile(f"(?P<open>{OPEN}).*?(?P<close>{CLOSE})", re.S | re.M)
 
@@ -111,4 +113,4 @@ def check_report(files: Mapping[Path, bytes], folders: Sequence[Path]) -> bool:
 def there(folders: Sequence[Path]) -> set[Path]:
     """The files in these folders that a report wrote."""
     found = [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
-    return {path for path in found if path.name.startswith(WRITTEN)}
+    return {path for path in found if path.name in WRITTEN and path.is_file()}

@@ -1,18 +1,21 @@
 """python -m benchmark release: a run's complete cells into published/, a small checkpoint of each model with them."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 from torch import nn
 
 from attacks import measure_fgm
-from benchmark.attack import trained_cells
+from benchmark.attack import trained_cells, with_checkpoints
 from benchmark.attacking import checkpoint, unattacked
+from benchmark.locks import alone
 from benchmark.options import data_for, data_option, default_folder, device_option, out_option, suite_option
-from benchmark.publish import PUBLISHED, published_files, write_report
+from benchmark.publish import PUBLISHED, README, published_files, write_report
 from benchmark.suite import BUILT_IN, Cell, load_suite, plan
-from zoo.checkpoints import load_checkpoint, save_small, write_whole
+from zoo.checkpoints import load_checkpoint, read_card, save_small, write_whole
 from zoo.data import Dataset
 from zoo.errors import BadInput
 
@@ -30,26 +33,31 @@ def release(name: str, out: Path | None, data: Path | None, device: str) -> None
     """Publish the records of a run's complete cells, a small checkpoint of each model, and the reports on them."""
     if name not in BUILT_IN:
         raise BadInput(f"release --suite {name}: expected a built-in suite: {', '.join(BUILT_IN)}")
+    if not README.is_file():
+        raise BadInput(f"{README} is missing: release is for the project's own checkout, in its folder")
     suite, folder = load_suite(name), out or default_folder(name)
-    wanted = {cell.name: cell.seeds for cell in plan(suite, name)}
-    cells = trained_cells(plan(suite, name), folder)
-    loaded = data_for(cells, data, device)
+    planned = plan(suite, name, chosen=True)
+    wanted = {cell.name: cell.seeds for cell in planned}
+    tuned = [file for file in TUNED if (folder / file).is_file()]
+    cells = [] if tuned and not with_checkpoints(planned, folder) else trained_cells(planned, folder)
+    loaded = functools.cache(lambda: data_for(cells, data, device))
+    released = len(tuned)
     for cell in cells:
-        own = folder / "cells" / cell.name
-        if cell.seeds != wanted[cell.name] or unattacked(cell.attack, cell.seeds, own):
-            print(f"{cell.name}: not complete, left out")
-            continue
-        for file in RECORDED:
-            publish(own / file, PUBLISHED / name / "cells" / cell.name / file)
-        small = ""
-        if cell.training.labels == min(suite.labels):
-            points = release_checkpoint(cell, own, PUBLISHED / "cells" / cell.name, loaded)
-            small = f", a small checkpoint with errors within {points:.2f} points"
-            if points > MOST_POINTS:
-                small = f"; no small checkpoint, its errors would differ by {points:.2f} points"
+        own, to = folder / "cells" / cell.name, PUBLISHED / name / "cells" / cell.name
+        with alone(own, wait=True):
+            if cell.seeds != wanted[cell.name] or unattacked(cell.attack, cell.seeds, own):
+                print(f"{cell.name}: not complete, left out")
+                continue
+            for file in RECORDED:
+                publish(own / file, to / file)
+            released, small = released + 1, ""
+            if cell.training.labels == min(suite.labels):
+                small = release_checkpoint(cell, own, PUBLISHED / "cells" / cell.name, loaded())
         print(f"{cell.name}: records{small}")
-    for file in TUNED:
+    for file in tuned:
         publish(folder / file, PUBLISHED / name / file)
+    if not released:
+        raise BadInput(f"{folder} has no complete cell to release: run the suite first")
     folders, files = published_files()
     write_report(files, folders)
 
@@ -60,21 +68,24 @@ def publish(path: Path, to: Path) -> None:
         write_whole(to, path.read_bytes())
 
 
-def release_checkpoint(cell: Cell, own: Path, to: Path, data: Dataset) -> float:
-    """Write the first seed's small checkpoint; the most that an error on the test images changed, in points.
-
-    Where that is more than `MOST_POINTS` the file is taken away again.
-    """
+def release_checkpoint(cell: Cell, own: Path, to: Path, data: Dataset) -> str:
+    """Write the first seed's small checkpoint, and say so; or why not: another suite's is there, or rounding shows."""
     seed = cell.seeds[0]
-    model = load_checkpoint(checkpoint(own, seed), data.images.device)
-    save_small(checkpoint(to, seed), model)
-    before, after = (
-        errors(each, cell, data) for each in (model, load_checkpoint(checkpoint(to, seed), data.images.device))
-    )
-    points = round(100 * max(abs(one - other) for one, other in zip(before, after, strict=True)), 9)  # 0.02, not more
-    if points > MOST_POINTS:
-        checkpoint(to, seed).unlink()
-    return points
+    path, released = checkpoint(own, seed), checkpoint(to, seed)
+    if released.is_file() and read_card(released).get("fingerprint") != read_card(path).get("fingerprint"):
+        return f"; no small checkpoint: {released} is of another suite, delete it to have this one's"
+    model = load_checkpoint(path, data.images.device)
+    with TemporaryDirectory() as folder:
+        small = checkpoint(Path(folder), seed)
+        save_small(small, model)
+        before, after = (errors(each, cell, data) for each in (model, load_checkpoint(small, data.images.device)))
+        points = 100 * max(abs(one - other) for one, other in zip(before, after, strict=True))
+        points = round(points, 9)  # 0.02, not more
+        if points > MOST_POINTS:
+            released.unlink(missing_ok=True)
+            return f"; no small checkpoint, its errors would differ by {points:.2f} points"
+        publish(small, released)
+    return f", a small checkpoint with errors within {points:.2f} points"
 
 
 def errors(model: nn.Module, cell: Cell, data: Dataset) -> Sequence[float]:

@@ -10,6 +10,7 @@ import click
 import torch
 from tabulate import tabulate
 
+from benchmark.attack import with_checkpoints
 from benchmark.attacking import transfer, unattacked, unaudited, untransferred
 from benchmark.cell import changed_since, run_cell, untrained
 from benchmark.dispatch import dispatch, failure
@@ -119,8 +120,9 @@ def run(
     missing = [cell for cell in cells if todo[cell.name].state != "complete"]
     together = [] if shard else cells  # what models do to each other is measured by one who sees all records
     audited = [cell for cell in together if cell.attack.audit]
-    lacking = any(untransferred(audited, cell, folder) for cell in audited)
-    if missing or lacking or any(unshown(together, cell, folder) for cell in together):
+    others = plan(suite, name, seeds=seeds, chosen=True)  # sources, those that are not asked for too
+    lacking = any(untransferred(with_checkpoints(others, folder), cell, folder) for cell in audited)
+    if missing or lacking or any(unshown(with_checkpoints(others, folder), cell, folder) for cell in together):
         loaded = data_for(cells, data, device if where == "local" else "cpu")  # a cluster's head may have no GPU
         about = {"suite": name, "command": command(), "environment": environment(loaded.images.device)}
         about |= {"cells": resolved(plan(suite, name)), "checksums": loaded.checksums}
@@ -133,9 +135,10 @@ def run(
                 failed = finish_on_ray(missing, job, ray_address, gpus_per_cell or 0, loaded, progress)
             else:
                 failed = finish(missing, job, jobs, loaded, progress)
-            sound = [cell for cell in audited if cell.name not in failed]
-            transfer(sound, sound, loaded, folder, progress)
-            show_each_other([cell for cell in together if cell.name not in failed], loaded, folder, progress)
+            among = with_checkpoints(others, folder)
+            transfer([cell for cell in audited if cell.name not in failed], among, loaded, folder, progress)
+            sound = [cell for cell in together if cell.name not in failed]
+            show_each_other(sound, among, loaded, folder, progress)
     else:
         print(f"{folder}: all {len(cells)} cells are complete, nothing to do")
     renew_report(name, folder)

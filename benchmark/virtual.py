@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmark.attacking import (
+    VIRTUAL,
     Listener,
     checkpoint,
     diverged,
@@ -29,16 +30,16 @@ from zoo.data import Dataset
 from zoo.denormals import kept
 from zoo.randomness import stream
 
-MEASURE, PREFIX, STAGE = "misidentified", "virtual/", "virtual"
+MEASURE, STAGE = "misidentified", "virtual"
 
 
-def show_each_other(cells: Sequence[Cell], data: Dataset, run: Path, listener: Listener) -> None:
-    """What the records of cells lack of the errors on each other's examples, and their own examples as images."""
+def show_each_other(cells: Sequence[Cell], among: Sequence[Cell], data: Dataset, run: Path, listener: Listener) -> None:
+    """What the records of cells lack of the errors on the examples of a run's models, and their own as images."""
     for cell in cells:
-        if unshown(cells, cell, run):
+        if unshown(among, cell, run):
             listener.change(cell, "virtual adversarial examples")
             with alone(run / "cells" / cell.name, wait=True):
-                store_shown(cells, cell, data, run)
+                store_shown(among, cell, data, run)
             listener.change(cell, "complete")
 
 
@@ -49,7 +50,7 @@ def unshown(cells: Sequence[Cell], cell: Cell, run: Path) -> bool:
         return False
     have = recorded(folder, MEASURE)
     return trained_anew(STAGE, cells, cell, run) or any(
-        (seed, PREFIX + maker.model.name, "L2", eps) not in have
+        (seed, VIRTUAL + maker.model.name, "L2", eps) not in have
         for seed in cell.seeds
         for maker in makers(cells, cell, run, seed)
         for eps in radii
@@ -81,10 +82,10 @@ def store_shown(cells: Sequence[Cell], cell: Cell, data: Dataset, run: Path) -> 
                 moved = x + eps * r
                 if eps:
                     wrong = (shown(moved).argmax(1) != y).double().mean().item()
-                    rows.setdefault(seed, []).append((MEASURE, PREFIX + maker.model.name, "L2", eps, wrong, len(x)))
+                    rows.setdefault(seed, []).append((MEASURE, VIRTUAL + maker.model.name, "L2", eps, wrong, len(x)))
                 if maker == cell:
                     images += drawn(model, moved, y, seed, eps, cell.attack.virtual_drawn)
-    forget(folder, list(rows), lambda attack: attack.startswith(PREFIX))
+    forget(folder, list(rows), lambda attack: attack.startswith(VIRTUAL))
     finish(STAGE, list(rows), started, data, folder, sources=origins(cells, cell, run))
     store(folder, rows)
     if images:

@@ -91,6 +91,16 @@ def early_stopped(records: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     return final.merge(stopped, on=[*CELL, "seed"]).assign(measure=EARLY_STOPPED)[list(RECORDS)]
 
 
+def broken_down(records: pd.DataFrame) -> pd.DataFrame:
+    """The records, with no error of an earlier epoch of a seed whose last one is not finite: it enters no mean."""
+    keys = [*CELL, "seed"]
+    last = records[records["measure"] == "test_error"]
+    lost = pd.MultiIndex.from_frame(last.loc[~np.isfinite(last["value"]), keys])
+    earlier = records["measure"].isin([EARLY_STOPPED, "lowest_test_error"])
+    gone = earlier & pd.MultiIndex.from_frame(records[keys]).isin(lost)
+    return records.assign(value=records["value"].mask(gone))
+
+
 def ordered(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Sorted by these columns, models and norms in their fixed order."""
 

@@ -25,7 +25,7 @@ from reports import (
     virtual,
 )
 from reports.canvas import images
-from reports.cells import CELL, EXAMPLES, HISTORY, PLAN, RECORDS, TUNING, checked, early_stopped, shortfall
+from reports.cells import CELL, EXAMPLES, HISTORY, PLAN, RECORDS, TUNING, broken_down, checked, early_stopped, shortfall
 from reports.layout import csv
 from reports.origin import plain
 from reports.page import html, markdown, section_markdown
@@ -127,7 +127,7 @@ def prepared(
     records, history = checked(records, RECORDS, "records"), checked(history, HISTORY, "history")
     updates = plan["updates"].to_numpy(dtype=float) if "updates" in plan else np.nan
     return Run(
-        pd.concat([records, early_stopped(records, history)], ignore_index=True),
+        broken_down(pd.concat([records, early_stopped(records, history)], ignore_index=True)),
         history,
         known.assign(updates=updates),
         provenance,

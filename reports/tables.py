@@ -80,8 +80,9 @@ def table2(run: Run) -> Section:
         doubts = marks(shown(run.records, there))
         for labels, cells in grid(planned, there).groupby("labels"):
             at = there[there["labels"] == labels]
-            errors = pd.concat([_clean(at), at[at["measure"] == "attacked_error"]])
-            found = _marked(aggregate(errors), run.best, "attacked_error")
+            attacked = at[at["measure"] == "attacked_error"]
+            parts = ((_clean(at), "test_error"), (attacked, "attacked_error"))  # clean: table 1's own comparison
+            found = pd.concat([_marked(aggregate(part), run.best, by) for part, by in parts], ignore_index=True)
             marked = {(model, norm): why for (_, model, count, norm), why in doubts.items() if count == labels}
             settings = ordered(pd.concat([_clean(there), there])[["norm", "eps"]].drop_duplicates(), ["norm", "eps"])
             columns = {norm: f"{norm} {eps:g}" if eps else norm for norm, eps in settings.itertuples(index=False)}
@@ -166,8 +167,10 @@ def unaudited(records: pd.DataFrame, at: pd.DataFrame) -> tuple[str, ...]:
 def _marked(found: pd.DataFrame, sure: pd.DataFrame, measure: str) -> pd.DataFrame:
     """With a column `best`: the cell surely beats all others of its column, by this measure."""
     sure = sure[sure["measure"] == measure].assign(best=True).drop(columns="measure")
-    marked = found.merge(sure, how="left", on=["dataset", "norm", "eps", "labels", "model"])
-    return marked.assign(best=marked["best"].eq(True))
+    column = ["dataset", "norm", "eps", "labels"]
+    marked = found.merge(sure, how="left", on=[*column, "model"])
+    lowest = marked["mean"].eq(marked.groupby(column)["mean"].transform("min"))  # over all seeds, not the shared alone
+    return marked.assign(best=marked["best"].eq(True) & lowest)
 
 
 def _audit(at: pd.DataFrame, models: Iterable[str], name: str, where: str) -> list[Table]:
