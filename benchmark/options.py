@@ -1,6 +1,6 @@
 """What several commands take: their options, and what these come to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -42,6 +42,14 @@ engine_option = click.option(
     callback=chosen_engine,
     help="auto: compiled where training is long enough to pay for it and there is a compiler, else eager.",
 )
+
+
+def check_precision(engine: Engine | None, cells: Sequence[Cell]) -> None:
+    """Raises BadInput for a cell in a precision that the engine that was asked for does not have."""
+    if engine == "reference" and (short := [cell for cell in cells if cell.training.precision != "float32"]):
+        raise BadInput(
+            f"--engine-mode reference is float32, but {short[0].name} has precision {short[0].training.precision}"
+        )
 
 
 class CommaList(click.ParamType[tuple[Any, ...]]):

@@ -19,6 +19,7 @@ from benchmark.locks import alone
 from benchmark.memory import fitting
 from benchmark.options import (
     SHARD,
+    check_precision,
     data_for,
     data_option,
     default_folder,
@@ -103,10 +104,7 @@ def run(
         cells = [replace(cell, attack=replace(cell.attack, audit=None)) for cell in cells]
     if not cells:
         raise BadInput(f"--shard: {name} has fewer cells than parts")
-    if engine == "reference" and (short := [c for c in cells if c.training.precision != "float32"]):
-        raise BadInput(
-            f"--engine-mode reference is float32, but {short[0].name} has precision {short[0].training.precision}"
-        )
+    check_precision(engine, cells)
     if where == "local" and (ray_address is not None or gpus_per_cell is not None):
         raise BadInput("--ray-address and --gpus-per-cell belong to --engine ray")
     if where == "ray" and jobs is not None:
