@@ -10,7 +10,7 @@ import pandas as pd
 
 from benchmark.cell import as_trained, check_same
 from benchmark.dispatch import failure
-from benchmark.store import EXAMPLES, HISTORY, RECORDS, TUNING, read_table, read_tables, stages
+from benchmark.store import EXAMPLES, HISTORY, RECORDS, TUNING, keys_of, read_table, read_tables, stages
 from benchmark.suite import Cell, Suite, unchosen
 from reports import UNCHOSEN
 from zoo.config import ADVERSARIAL, WITH_COST, ModelConfig, canonical, hashed
@@ -25,7 +25,7 @@ THREAT_MODEL = {
 }
 TRAINING_IMAGES = dict.fromkeys(CHECKSUMS, 60_000)
 PLACE = ["dataset", "model", "labels"]
-NOT_KEYS = ("value", "n", "subset", "label", "predicted", "pixels")
+NOT_KEYS = ("label", "predicted", "pixels")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def gathered(cells: Sequence[Cell], runs: Sequence[Path], name: str, columns: Ma
 
 def places(name: str, columns: Mapping[str, str]) -> list[str]:
     """What may be recorded only once in a cell."""
-    keys = [column for column in columns if column not in NOT_KEYS]
+    keys = [column for column in keys_of(columns) if column not in NOT_KEYS]
     return [key for key in keys if key != "epoch"] if name == "records.csv" else keys
 
 
@@ -116,7 +116,7 @@ def united(folders: Sequence[Path], name: str, columns: Mapping[str, str]) -> pd
 
     Raises BadInput where two files have different values of one thing, or one file has it twice.
     """
-    keys = [column for column in columns if column not in NOT_KEYS]
+    keys = [column for column in keys_of(columns) if column not in NOT_KEYS]
     once = places(name, columns)
     found = [read_table(folder / name, columns) for folder in folders]
     tables = [table.assign(file=str(folder / name)) for folder, table in zip(folders, found, strict=True)]

@@ -144,7 +144,7 @@ def parsed(content: str, columns: Mapping[str, str]) -> pd.DataFrame:
 
 def write_table(path: Path, frame: pd.DataFrame, columns: Mapping[str, str]) -> None:
     """Write a table in a fixed order of rows; the file is whole or absent. NaN values are written as nan."""
-    ordered = frame.sort_values([name for name in columns if name not in ("value", "n", "subset")], kind="stable")
+    ordered = frame.sort_values(keys_of(columns), kind="stable")
     if "value" in columns:
         ordered = ordered.assign(value=ordered["value"].map(repr))
     buffer = io.StringIO()
@@ -155,9 +155,13 @@ def write_table(path: Path, frame: pd.DataFrame, columns: Mapping[str, str]) -> 
 def merge(old: pd.DataFrame, rows: Iterable[Sequence[Any]], columns: Mapping[str, str]) -> pd.DataFrame:
     """`old` and new rows; where a seed's measure is in both at one place, the new one holds."""
     new = pd.DataFrame(list(rows), columns=list(columns)).astype(dict(columns))
-    keys = [name for name in columns if name not in ("value", "n", "subset")]
     both = new if old.empty else pd.concat([old, new])
-    return both.drop_duplicates(keys, keep="last")
+    return both.drop_duplicates(keys_of(columns), keep="last")
+
+
+def keys_of(columns: Mapping[str, str]) -> list[str]:
+    """What a row is found by; in TUNING by n too: with more images held out, another training is measured."""
+    return [name for name in columns if name not in ("value", "n", "subset") or (name == "n" and columns == TUNING)]
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -38,10 +38,19 @@ def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+def ascending(ends: tuple[float, float]) -> tuple[float, float]:
+    """Refuse a range that cannot be divided evenly in logarithm."""
+    low, high = ends
+    if not 0 < low < high:
+        raise BadInput(f"expected 0 < low < high, got [{low:g}, {high:g}]")
+    return ends
+
+
 MOST_BYTES = 2**20  # of a suite's file
 Names = Annotated[tuple[str, ...], Field(max_length=100)]
 Radius = Annotated[float, Field(ge=0)]
 Radii = Annotated[tuple[Radius, ...], Field(max_length=1000)]
+Range = Annotated[tuple[float, float], AfterValidator(ascending)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy's generators take
 Seeds = Annotated[tuple[Seed, ...], Field(min_length=1, max_length=1000), AfterValidator(distinct)]
 NOT_OF_MODEL = {"name", "widths", "hyperparameters"}
@@ -86,7 +95,7 @@ class Suite:
     labels: dict[int, LabelPlan] = Field(min_length=1, max_length=10_000)
     model: dict[str, Any] = Field(default_factory=dict)
     hyperparameters: dict[str, Hyperparameters] = Field(default_factory=dict)  # by cell, else model, else Appendix A
-    ranges: dict[str, tuple[Radius, Radius]] = Field(default_factory=dict)  # of eps, by model: what `tune` searches
+    ranges: dict[str, Range] = Field(default_factory=dict)  # of eps, by model: what `tune` searches
     paper: Literal["VAL", "VAT"] = "VAL"  # whose figures this suite's are compared with
 
 
@@ -120,6 +129,11 @@ def source_of(name: str) -> tuple[str, str]:
 def load_suite(name: str) -> Suite:
     """A suite, checked. Raises BadInput: what is wrong, in which file, what is right."""
     source, text = source_of(name)
+    return suite_of(text, source)
+
+
+def suite_of(text: str, source: str) -> Suite:
+    """A suite from its TOML text, checked. Raises BadInput as `load_suite`."""
     try:
         return validated(Suite, tomllib.loads(text), source)
     except BadInput:

@@ -1,19 +1,22 @@
 """python -m benchmark tune: hyper-parameters chosen on validation images; the test set is never looked at."""
 
-import re
+import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import click
 import numpy as np
-import pandas as pd
+from pydantic import Field, TypeAdapter
 
+from benchmark.choice import Choice, best, with_chosen
+from benchmark.locks import alone
 from benchmark.options import (
     CommaList,
+    check_precision,
     data_for,
     data_option,
     default_folder,
@@ -25,18 +28,32 @@ from benchmark.options import (
     precision_option,
     suite_option,
 )
-from benchmark.store import TUNING, made_by, merge, note, read_table, write_table
-from benchmark.suite import Cell, Suite, load_suite, plan, source_of
+from benchmark.store import TUNING, made_by, merge, note, read_json, read_table, write_json, write_table
+from benchmark.suite import Cell, Suite, plan, source_of, suite_of, unchosen
 from zoo.checkpoints import write_whole
-from zoo.config import ADVERSARIAL, FIXED, WITH_ALPHA, Hyperparameters, ModelConfig, TrainingConfig
-from zoo.data import Dataset, held_out
+from zoo.config import ADVERSARIAL, FIXED, LATER, WITH_ALPHA, Count, Hyperparameters, TrainingConfig, canonical
+from zoo.data import Dataset, held_out, labelled_subset
 from zoo.denormals import flushing
 from zoo.errors import BadInput
 from zoo.fused import Precision
 from zoo.training import Engine, fitting_engine, train
 
 VALIDATION = 10_000  # images, of a suite that holds out none: VAT paper, section 4.1.1
-real_numbers = CommaList(float, "numbers")
+CONFIGURATION = "config.json"  # beside the table: what all candidates of a cell have in common
+# What they need not: what the table says of each, and what is measured beside the training.
+VARIED = ("eps", "alpha", "power_iterations", "labels", "validation", "hyperparameters")
+MEASURED = (
+    "evaluate_every",
+    "smoothness_every",
+    "smoothness_iterations",
+    "deviation_every",
+    "train_images",
+    "points_at",
+)
+SIZE: TypeAdapter[float] = TypeAdapter(Annotated[float, Field(ge=0, allow_inf_nan=False)])
+ITERATIONS: TypeAdapter[int] = TypeAdapter(Count)
+sizes = CommaList(SIZE.validate_python, "finite numbers from 0 up")
+counts = CommaList(ITERATIONS.validate_python, "whole numbers from 0 to 1000")
 
 
 @dataclass(frozen=True)
@@ -44,7 +61,7 @@ class Candidate:
     """One setting of one cell, trained on what is not held out and measured on what is."""
 
     cell: Cell
-    labels: int  # of the suite's cell: all of them, where some are held out
+    of: Cell  # the suite's own: its labels may be all of them, where some are held out
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -52,7 +69,7 @@ class Candidate:
         model, training = self.cell.model, self.cell.training
         (eps,), alpha = model.hyperparameters.eps, model.hyperparameters.alpha
         updates = training.epochs * (training.epoch_updates or 0)
-        return (training.dataset, model.name, self.labels, eps, alpha, model.iterations(0), updates)
+        return (training.dataset, model.name, self.of.training.labels, eps, alpha, model.iterations(0), updates)
 
 
 @click.command()
@@ -63,9 +80,9 @@ class Candidate:
 @click.option("--models", type=names, default="", help="Only these, e.g. rpt,vat; default: all that have an eps.")
 @click.option("--labels", type=numbers, default="", help="Only these label counts, e.g. 100.")
 @click.option("--seeds", type=numbers, default="0", show_default=True, help="Of every candidate, e.g. 0,1.")
-@click.option("--eps", type=real_numbers, default="", help="Candidates; default: --count of them over the range.")
-@click.option("--alpha", type=real_numbers, default="1", show_default=True, help="Candidates, e.g. 0.1,1,10.")
-@click.option("--power-iterations", "iterations", type=numbers, default="", help="Candidates, e.g. 0,1,2,4.")
+@click.option("--eps", type=sizes, default="", help="Candidates; default: --count of them over the range.")
+@click.option("--alpha", type=sizes, default="1", show_default=True, help="Candidates, e.g. 0.1,1,10.")
+@click.option("--power-iterations", "iterations", type=counts, default="", help="Candidates, e.g. 0,1,2,4.")
 @click.option("--count", type=click.IntRange(min=2), default=6, show_default=True, help="Of eps, evenly in logarithm.")
 @click.option("--updates", type=click.IntRange(min=1), help="Of every candidate; default: the suite's.")
 @click.option("--validation", type=click.IntRange(min=1), help="Images held out; default: the suite's, or 10,000.")
@@ -90,38 +107,59 @@ def tune(
     engine: Engine | None,
 ) -> None:
     """Train candidates on what is not held out, choose by the validation error, and write the suite with the choice."""
-    suite, folder = load_suite(name), out or default_folder(name)
-    tunable = with_any_eps(suite)
-    cells = plan(tunable, name, models=models, labels=labels, seeds=seeds, precision=precision)
+    source, text = source_of(name)
+    suite, folder = suite_of(text, source), (out or default_folder(name)) / "tuning"
+    tunable, table = with_any_eps(suite), folder / "tuning.csv"
+    known = plan(tunable, name, precision=precision, chosen=True)
+    cells = plan(tunable, name, models=models, labels=labels, seeds=seeds or (0,), precision=precision)
     cells = [cell for cell in cells if cell.model.name in WITH_ALPHA and len(cell.model.eps()) == 1]
     if not cells:
         raise BadInput(f"tune: {name} has no model with an eps among those that are named")
-    whole = data_for(cells, data, device)
-    table = folder / "tuning" / "tuning.csv"
+    check_precision(engine, cells)
+    for cell in known:
+        check_same(cell, folder)
+    held = validation or cells[0].training.validation or VALIDATION
+    whole = data_for([replace(each, training=replace(each.training, validation=0)) for each in cells], data, device)
+    apart, tried = without_test(whole, held), []
     for cell in cells:
-        held = validation or cell.training.validation or VALIDATION
-        apart = without_test(whole, held)
-        budgeted = with_budget(cell.training, len(apart.images), updates)
+        check_rest(cell, apart, len(whole.images))
         radii = eps or evenly(suite, name, cell, count)
-        for model in settings(cell.model, radii, alpha, iterations):
-            # K measures the smoothness too: R(K) of equation 16, Figure 4
-            training = replace(budgeted, smoothness_iterations=model.iterations(0))
-            candidate = Candidate(replace(cell, model=model, training=training), cell.training.labels)
-            if missing := unmeasured(candidate, table, held):
-                measure(candidate, missing, apart, table, engine)
-    chosen = {cell.name: best(table, cell) for cell in plan(tunable, name)}
-    path = folder / "tuning" / f"{Path(name).stem}.toml"
-    write_whole(path, with_chosen(source_of(name)[1], chosen).encode())
-    for cell_name, row in chosen.items():
-        if row is not None:
-            print(f"{cell_name}: {told(row)}")
-    print(f"chosen: {path}; train with it: python -m benchmark run --suite {path}")
+        budgeted = with_budget(cell.training, len(apart.images), updates)
+        tried += [*candidates(cell, budgeted, radii, alpha or (1.0,), iterations)]
+    for candidate in tried:
+        if missing := unmeasured(candidate, table, held):
+            measure(candidate, missing, apart, table, engine)
+    path = folder / f"{Path(name).stem}.toml"
+    chosen = write_chosen(path, text, known, table)
+    for cell in cells:
+        if cell.name not in chosen:
+            k = cell.model.iterations(0)
+            print(f"{cell.name}: nothing to choose from: no setting with the suite's K, {k}, that did not diverge")
+    for cell_name, choice in chosen.items():
+        print(f"{cell_name}: {choice.reason}")
+    if chosen:
+        print(f"chosen: {path}; train with it: python -m benchmark run --suite {path}")
+
+
+def write_chosen(path: Path, text: str, cells: Sequence[Cell], table: Path) -> dict[str, Choice]:
+    """Write the suite with what is best for each of its cells, and return that; no file where nothing is."""
+    with alone(path.parent, wait=True):  # so that of two at once the later one knows what both have measured
+        if chosen := {cell.name: choice for cell in cells if (choice := best(table, cell))}:
+            text = with_chosen(text, chosen)
+            plan(suite_of(text, str(path)), str(path), chosen=True)  # what cannot be planned is not written
+            write_whole(path, text.encode())
+    return chosen
 
 
 def with_any_eps(suite: Suite) -> Suite:
-    """The suite with some eps for each model that has a range and no value yet: here all are replaced."""
-    some = {model: Hyperparameters(eps=(low,)) for model, (low, _) in suite.ranges.items()}
-    return replace(suite, hyperparameters=some | suite.hyperparameters)
+    """The suite with some eps for each cell that has a range and no values yet: here all eps are replaced."""
+    some = {
+        f"{model}-{count}": Hyperparameters(eps=ends[:1])
+        for model, ends in suite.ranges.items()
+        for count in suite.labels
+    }
+    own = suite.hyperparameters | {cell: some[cell] for cell in unchosen(suite) if cell in some}
+    return replace(suite, hyperparameters=own)
 
 
 def without_test(data: Dataset, count: int) -> Dataset:
@@ -133,6 +171,19 @@ def without_test(data: Dataset, count: int) -> Dataset:
     rest, held = (indices.to(data.images.device) for indices in held_out(len(data.images), count))
     images, labels = data.images, data.labels
     return replace(data, images=images[rest], labels=labels[rest], test_images=images[held], test_labels=labels[held])
+
+
+def check_rest(cell: Cell, data: Dataset, whole: int) -> None:
+    """Refuse to hold out so many of all images that the cell cannot be trained on the rest as the suite says."""
+    training, left = cell.training, len(data.images)
+    labels = training.labels if training.labels < whole else left
+    needed = max(training.labelled_batch, training.unlabelled_batch, labels)
+    if needed > left:
+        raise BadInput(
+            f"tune: {whole - left} validation images of {whole} leave {left}, but {cell.name} needs {needed}: "
+            "give fewer with --validation"
+        )
+    labelled_subset(data.labels.cpu(), labels, data.classes, cell.seeds[0])
 
 
 def with_budget(training: TrainingConfig, images: int, updates: int | None) -> TrainingConfig:
@@ -158,15 +209,43 @@ def evenly(suite: Suite, name: str, cell: Cell, count: int) -> Sequence[float]:
     return [float(f"{value:.3g}") for value in np.geomspace(low, high, count)]
 
 
-def settings(
-    model: ModelConfig, eps: Sequence[float], alpha: Sequence[float], iterations: Sequence[int]
-) -> Iterator[ModelConfig]:
+def candidates(
+    cell: Cell, training: TrainingConfig, eps: Sequence[float], alpha: Sequence[float], iterations: Sequence[int]
+) -> Iterator[Candidate]:
     """Every combination; K only of a model that iterates and whose name leaves K open."""
+    model = cell.model
     free = model.name not in ADVERSARIAL and "power_iterations" not in FIXED.get(model.name, {})
     given = iterations if free and iterations else (model.iterations(0),)
     for radius, weight, k in product(eps, alpha, given):
         tuned = replace(model.hyperparameters, eps=(radius,), alpha=weight)
-        yield replace(model, hyperparameters=tuned, power_iterations=k)
+        own = replace(model, hyperparameters=tuned, power_iterations=k)
+        # K measures the smoothness too: R(K) of equation 16, Figure 4
+        yield Candidate(replace(cell, model=own, training=replace(training, smoothness_iterations=k)), cell)
+
+
+def common(cell: Cell) -> dict[str, Any]:
+    """The part of a cell's configuration that may not differ between its candidates, by field, as plain JSON values."""
+    parts = {"model": cell.model, "hyperparameters": cell.model.hyperparameters, "training": cell.training}
+    fields = [(part, field, value) for part, own in parts.items() for field, value in canonical(own).items()]
+    found = {f"{part}.{field}": value for part, field, value in fields if field not in (*VARIED, *MEASURED)}
+    values: dict[str, Any] = json.loads(json.dumps(found))
+    return values
+
+
+def check_same(cell: Cell, folder: Path) -> None:
+    """Refuse a folder that has candidates of the cell in another configuration, naming the first field that differs.
+
+    Where nothing is noted of the cell, as in a folder of earlier days, it is taken as it is.
+    """
+    path, now = folder / CONFIGURATION, common(cell)
+    was = (read_json(path) or {}).get(cell.name, now)
+    if not isinstance(was, dict):
+        raise BadInput(f"{path} is no configuration of {cell.name}: restore it, or choose another --out")
+    for field in sorted({*was, *now}):
+        earlier = LATER.get(field.rpartition(".")[2])
+        old, new = was.get(field, earlier), now.get(field, earlier)
+        if old != new:
+            raise BadInput(f"{path}: {cell.name}: {field} was {old!r} and is {new!r}: choose another --out")
 
 
 def unmeasured(candidate: Candidate, table: Path, held: int) -> list[int]:
@@ -190,43 +269,11 @@ def measure(candidate: Candidate, seeds: Sequence[int], data: Dataset, table: Pa
         for seed, epoch, each, value in training.history
         if epoch == cell.training.epochs and each in named
     ]
-    write_table(table, merge(read_table(table, TUNING), rows, TUNING), TUNING)
     hours = (time.monotonic() - started) / 3600
-    note(table.parent, {"stage": str(candidate.key), "seeds": [*seeds], "hours": hours, "sittings": [made_by(data)]})
-
-
-def best(table: Path, cell: Cell) -> "pd.Series[Any] | None":
-    """The setting of a cell with the lowest mean validation error, among those of the largest budget and most seeds.
-
-    Its K is the cell's own. A setting with a diverged seed is none; of settings that are equal, the smaller eps.
-    """
-    rows = read_table(table, TUNING)
-    model, training = cell.model, cell.training
-    own = {"dataset": training.dataset, "model": model.name, "labels": training.labels}
-    own |= {"power_iterations": model.iterations(0), "measure": "validation_error"}
-    for column, value in own.items():
-        rows = rows[rows[column] == value]
-    groups = rows.groupby(["eps", "alpha", "power_iterations", "updates", "n"])["value"]
-    found = groups.agg(error=lambda values: values.mean(skipna=False), seeds="size").reset_index().dropna()
-    for column in ("updates", "seeds"):
-        found = found[found[column] == found[column].max()]
-    return found.sort_values(["error", "eps"], kind="stable").iloc[0] if len(found) else None
-
-
-def told(chosen: "pd.Series[Any]") -> str:
-    """A choice and what it was made by."""
-    return (
-        f"eps {chosen['eps']:g}, alpha {chosen['alpha']:g}, K {chosen['power_iterations']:.0f}: validation error "
-        f"{100 * chosen['error']:.2f} % of {chosen['n']:,.0f} images, {chosen['updates']:,.0f} updates, "
-        f"{chosen['seeds']:.0f} seed(s)"
-    )
-
-
-def with_chosen(text: str, chosen: Mapping[str, "pd.Series[Any] | None"]) -> str:
-    """A suite's TOML text with what was chosen for its cells, and by what."""
-    for cell, row in chosen.items():
-        if row is not None:
-            earlier = rf"^\[hyperparameters\.{re.escape(cell)}\].*\n(?:(?!\[).*\n?)*"
-            text = re.sub(earlier, "", text, flags=re.M).rstrip()
-            text += f"\n\n[hyperparameters.{cell}]\n# {told(row)}\neps = [{row['eps']}]\nalpha = {row['alpha']}\n"
-    return text
+    stage = {"stage": str(candidate.key), "seeds": [*seeds], "hours": hours, "sittings": [made_by(data)]}
+    folder, of = table.parent, candidate.of
+    with alone(folder, wait=True):  # another `tune` may be at work here
+        check_same(of, folder)
+        write_json(folder / CONFIGURATION, (read_json(folder / CONFIGURATION) or {}) | {of.name: common(of)})
+        write_table(table, merge(read_table(table, TUNING), rows, TUNING), TUNING)
+        note(folder, stage)

@@ -35,9 +35,14 @@ def section(name: str, run: Run) -> Section:
 
 
 def means(tuning: pd.DataFrame) -> pd.DataFrame:
-    """SETTING, measure, mean, lowest, highest, n over seeds, of the longest trainings of each data set and labels."""
-    longest = tuning.groupby(["dataset", "labels"])["updates"].transform("max")
-    own = tuning[(tuning["updates"] == longest) & (tuning["value"].abs() < float("inf"))]
+    """SETTING, measure, mean, lowest, highest, n over seeds, of each data set and labels.
+
+    Only of the longest trainings, and of these only those that were measured on the most images.
+    """
+    place = ["dataset", "labels"]
+    own = tuning[tuning["updates"] == tuning.groupby(place)["updates"].transform("max")]
+    own = own[own["n"] == own.groupby([*place, "measure"])["n"].transform("max")]
+    own = own[own["value"].abs() < float("inf")]
     values = own.groupby([*SETTING, "measure"])["value"].agg(mean="mean", lowest="min", highest="max", n="count")
     return values.reset_index()
 
