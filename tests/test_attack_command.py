@@ -1,4 +1,4 @@
-"""python -m benchmark attack: trained checkpoints again, and anyone's model; from what is typed to the report."""
+"""python -m benchmark attack: trained checkpoints again, from what is typed to the report."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from running import fails, files, stages, write_suite
 import zoo
 from attacks import Budget, fgm, pgd
 from benchmark import attacking
-from benchmark.attacking import ATTACK_MEASURES, audited, settings, transfer_rows
+from benchmark.attacking import audited, settings, transfer_rows
 from benchmark.suite import AttackConfig
 
 pytestmark = pytest.mark.usefixtures("plain_pictures")
@@ -30,59 +30,6 @@ decision_images = 3
 decision_steps = 1
 noise_draws = 1
 eps = { L2 = [0.5, 5.0], Linf = [0.1, 1.0] }
-"""
-MODELS = """
-import torch
-from torch import nn
-
-class Flat(nn.Module):
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.layer = nn.Linear(64, 10)
-    def forward(self, x):
-        return self.layer(x.flatten(1))
-
-class Convolution(Flat):
-    def forward(self, x):
-        assert x.shape[1:] == (1, 8, 8), "not an image"
-        return super().forward(x)
-
-class Strict(Flat):
-    def forward(self, x):
-        assert x.ndim == 2
-        return self.layer(x)
-
-class Pair(Flat):
-    def forward(self, x):
-        return super().forward(x), x
-
-class CutOff(Flat):
-    def forward(self, x):
-        with torch.no_grad():
-            return super().forward(x)
-
-class Single(Flat):
-    def forward(self, x):
-        return super().forward(x.float())
-
-class Company(Flat):
-    def forward(self, x):
-        return super().forward(x - x.mean(0))
-
-def linear(): return Flat().eval()
-def images_only(): return Convolution().eval()
-def rows_only(): return Strict().eval()
-def company(): return Company().eval()
-def pair(): return Pair().eval()
-def cut_off(): return CutOff().eval()
-def single(): return Single().eval()
-def training(): return Flat()
-def probabilities(): return nn.Sequential(Flat(), nn.Softmax(1)).eval()
-def not_finite(): return nn.Sequential(Flat(), nn.Threshold(1e9, float("nan"))).eval()
-def neither(): return nn.Sequential(nn.Flatten(), nn.Linear(7, 10)).eval()
-def no_model(): return "a string"
-def raises(): raise RuntimeError("no weights here")
 """
 
 
@@ -238,87 +185,38 @@ def test_transfer_counts_what_was_wrong_before():
     assert rows == [("attacked_error", "transfer/other", "L2", 0.2, pytest.approx(wanted.double().mean().item()), 40)]
 
 
-# --------------------------------------------------------------------------------------------- anyone's model
-
-
 @pytest.fixture
-def theirs(tmp_path, monkeypatch):
-    """A folder with a module of models, the working directory."""
-    (tmp_path / "theirs.py").write_text(MODELS)
+def of_three(tmp_path, call, monkeypatch):
+    """A run of three models that are audited and shown each other's virtual adversarial examples."""
+    changes = [
+        ('["ladder", "vat"]', '["ladder", "vat", "supervised"]'),
+        ("eps = [0.1]\n", "eps = [0.1]\nvirtual = [2]\n"),
+    ]
+    path = tmp_path / write_suite(tmp_path, *changes)
+    path.write_text(path.read_text() + BUDGET)
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    assert call("run", "--suite", "tiny.toml", "--out", "run")[0] == 0
+    return tmp_path / "run"
 
 
-@pytest.mark.parametrize("factory", ["linear", "images_only", "rows_only"])
-def test_anyones_model_gets_curves_and_audit(theirs, call, factory):
-    code, out, err = call("attack", "--model", f"theirs:{factory}", "--data", "digits", "--images", "20", "--out", "o")
-    assert (code, err) == (0, [])
-    assert out[-1] == "report: o/report/report.md"
-    found = records(theirs / "o")
-    assert set(found["measure"]) >= {*ATTACK_MEASURES, "test_error", "probability_share", "median_distance"}
-    page = (theirs / "o/report/report.md").read_text()
-    for heading in ("## Audit", "## What remains", "## Error against eps, Linf"):
-        assert heading in page
-    assert "0 labels" not in page
-    assert "No test error" not in page
-    made = json.loads((theirs / "o/provenance.json").read_text())["stages"]
-    assert [stage["stage"] for stage in made] == ["attack", "audit"]
-    for stage in made:
-        assert stage["sittings"][0]["command"].startswith("python -m benchmark attack --model theirs:")
+def test_a_run_of_some_models_loses_nothing_that_the_others_did(of_three, call):
+    before = records(of_three / "cells/vat-50")
+    for prefix in ("transfer/", "virtual/"):
+        assert set(before.loc[before["attack"] == f"{prefix}ladder", "seed"]) == {0, 1}
+    typed = ("run", "--suite", "tiny.toml", "--out", "run", "--models", "vat,supervised", "--seeds", "0,1,2")
+    assert call(*typed)[0] == 0
+    after = records(of_three / "cells/vat-50")
+    assert set(after["seed"]) == {0, 1, 2}
+    pd.testing.assert_frame_equal(after[after["seed"] < 2].reset_index(drop=True), before)
+    assert call(*typed)[1][0].endswith("nothing to do")
 
 
-@pytest.mark.parametrize(
-    ("factory", "said"),
-    {
-        "theirs:training": "expected a model in evaluation mode (model.eval()), got training mode",
-        "theirs:probabilities": "expected logits, got probabilities",
-        "theirs:not_finite": "expected finite logits",
-        "theirs:pair": "expected logits as one tensor, got tuple",
-        "theirs:cut_off": "expected logits differentiable with respect to x",
-        "theirs:single": "--model theirs:single: ",
-        "theirs:neither": "takes neither (N, 1, 8, 8) nor (N, 64) images",
-        "theirs:no_model": "expected no_model() to give an nn.Module, got str",
-        "theirs:raises": "RuntimeError: no weights here",
-        "theirs:absent": "AttributeError: module 'theirs' has no attribute 'absent'",
-        "nowhere:linear": "ModuleNotFoundError: No module named 'nowhere'",
-        "theirs": "expected package.module:factory",
-    }.items(),
-)
-def test_what_is_no_sound_model_is_one_line(theirs, call, factory, said):
-    fails(call("attack", "--model", factory, "--data", "digits", "--out", "o"), f"--model {factory}", said)
-    assert not (theirs / "o").exists()
-
-
-def test_an_answer_that_depends_on_its_company_is_seen(theirs, call):
-    code, _, err = call("attack", "--model", "theirs:company", "--data", "digits", "--images", "20", "--out", "o")
-    assert (code, err) == (0, [])
-    found = pd.read_csv(theirs / "o/report/audit.csv").set_index("check")["verdict"]
-    assert found["deterministic"] == "fail"
-    assert found["white box beats black box"] == "not run"
-
-
-def test_what_is_there_of_ones_own_model_is_not_made_again(theirs, call):
-    typed = ("attack", "--model", "theirs:linear", "--data", "digits", "--images", "20", "--out", "o")
-    assert "theirs:linear: attacking" in call(*typed)[1]
-    first = files(theirs / "o")
-    assert not any("theirs:linear:" in line for line in call(*typed)[1])
-    assert files(theirs / "o") == first
-    lines = call(*typed[:-4], "--images", "30", "--out", "o")[1]
-    assert "theirs:linear: attacking" not in lines, "the fast gradient method's figures are of all images"
-    assert any("descents" in line for line in lines)
-    assert set(records(theirs / "o").query("attack == 'pgd-40x2'")["n"]) == {30}
-    module = theirs / "theirs.py"
-    module.write_text(module.read_text().replace("manual_seed(0)", "manual_seed(12)"))
-    sys.modules.pop("theirs")
-    before = records(theirs / "o").query("measure == 'test_error'")["value"].item()
-    assert "theirs:linear: attacking" in call(*typed)[1], "another model under the same name"
-    assert records(theirs / "o").query("measure == 'test_error'")["value"].item() != before
-
-
-def test_a_run_is_not_overwritten_by_ones_own_model(copy, call):
-    fails(
-        call("attack", "--model", "torch.nn:Identity", "--data", "digits", "--out", "run"), "run is the folder of a run"
-    )
+def test_another_audit_keeps_the_virtual_adversarial_examples(of_three, call):
+    before = records(of_three / "cells/vat-50").query("measure == 'misidentified'").reset_index(drop=True)
+    assert len(before) == 2 * 3
+    assert call("attack", "--suite", "tiny.toml", "--out", "run", "--images", "20", "--models", "vat")[0] == 0
+    after = records(of_three / "cells/vat-50").query("measure == 'misidentified'").reset_index(drop=True)
+    pd.testing.assert_frame_equal(after, before)
 
 
 def test_wrong_flags_are_one_line(copy, call):

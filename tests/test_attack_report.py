@@ -1,12 +1,15 @@
 """Tables of attacks and audits: what stands in them, and what is said of checkpoints that no audit has seen."""
 
+import io
 import math
+import re
 
 import pandas as pd
 from synthetic import attacked, error
 
 from reports import render
 
+NOTHING = pd.DataFrame()
 ONE_STEP = ("single-step", "single-step/margin", "single-step/float64")
 
 
@@ -22,7 +25,7 @@ def audited(model: str, seed: int, clean: float) -> list[dict[str, object]]:
 
 
 def text(rows: list[dict[str, object]], name: str) -> str:
-    return render(pd.DataFrame(rows), pd.DataFrame(), pd.DataFrame(), {})[name].decode()
+    return render(pd.DataFrame(rows), NOTHING, NOTHING, {})[name].decode()
 
 
 def test_what_remains_begins_with_the_error_of_the_same_images_without_an_attack() -> None:
@@ -47,3 +50,37 @@ def test_models_that_no_audit_has_seen_are_named_beside_table_2() -> None:
     assert note.startswith("ladder, lvan.\n"), "of lvan one seed of two has been audited"
     rows += audited("ladder", 0, 0.1) + audited("ladder", 1, 0.1) + audited("lvan", 1, 0.1)
     assert "Not audited" not in text(rows, "table2.md")
+
+
+def bold(table: str) -> list[str]:
+    return re.findall(r"\*\*(.+?)\*\*", table)
+
+
+def test_the_clean_column_of_table_2_has_table_1s_bold() -> None:
+    rows = []
+    for model, clean in (("vat", 0.2), ("ladder", 0.02)):
+        for seed in range(4):
+            value = clean + 0.001 * seed**2 * (1 if model == "vat" else 0.5)
+            rows += [error(model, seed, value, n=1000), attacked(model, seed, 0.5 + value, n=1000)]
+            rows += [attacked(model, seed, value, measure="clean_error", n=1000)]
+    found = bold(text(rows, "table2.md"))
+    assert found == [*bold(text(rows, "table1.md")), found[1]]
+    assert found[0].startswith("2.18 ± ")
+    assert found[1].startswith("52.18 ± ")
+
+
+def test_bold_is_the_lowest_that_is_printed_not_of_the_shared_seeds_alone() -> None:
+    """On seeds 0 to 3 the ladder is surely lower; VAT's mean over more seeds is lower still."""
+    rows = [error("ladder", seed, 0.02 + 0.0005 * seed, n=1000) for seed in range(4)]
+    rows += [error("vat", seed, 0.06 + 0.0004 * seed, n=1000) for seed in range(4)]
+    assert bold(text(rows, "table1.md"))[0].startswith("2.08")
+    rows += [error("vat", seed, 0.001, n=1000) for seed in range(4, 20)]
+    assert not bold(text(rows, "table1.md"))
+
+
+def test_a_seed_that_ends_diverged_is_in_no_mean_of_an_earlier_epoch() -> None:
+    rows = [error("vat", 0, 0.03), error("vat", 1, math.nan)]
+    rows += [error("vat", seed, value, measure="lowest_test_error") for seed, value in ((0, 0.02), (1, 0.01))]
+    cells = pd.read_csv(io.BytesIO(render(pd.DataFrame(rows), NOTHING, NOTHING, {})["table1.csv"])).set_index("measure")
+    assert cells["mean"].to_dict() == {"test_error": 0.03, "lowest_test_error": 0.02}
+    assert cells["diverged"].tolist() == [1, 1]

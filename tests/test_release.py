@@ -9,6 +9,7 @@ from running import fails
 import zoo
 from benchmark import release
 from benchmark.__main__ import main
+from benchmark.store import TUNING
 from zoo.checkpoints import SMALL, read_tensors, write_tensors
 from zoo.errors import BadInput
 
@@ -106,3 +107,39 @@ def test_wrong_input_is_one_line(checkout, call, monkeypatch):
         zoo.load("published", "ladder", labels=50, seed=0)
     with pytest.raises(BadInput, match="seeds there are 0"):
         zoo.load("published", "ladder", labels=50, seed=3)
+
+
+def test_a_small_checkpoint_of_another_suite_stays(checkout, call, monkeypatch):
+    monkeypatch.setattr(release, "MOST_POINTS", 2.0)
+    assert call("release", "--suite", "smoke")[0] == 0
+    path = checkout / "published/cells/ladder-50/seed-0.safetensors"
+    tensors, card = read_tensors(path)
+    write_tensors(path, tensors, card | {"fingerprint": "of another suite"})
+    before = path.read_bytes()
+    code, out, err = call("release", "--suite", "smoke")
+    assert (code, err) == (0, [])
+    said = "ladder-50: records; no small checkpoint: published/cells/ladder-50/seed-0.safetensors is of another suite"
+    assert out[1].startswith(said)
+    monkeypatch.setattr(release, "MOST_POINTS", -1.0)
+    assert call("release", "--suite", "smoke")[0] == 0
+    assert path.read_bytes() == before
+    assert not (checkout / "published/cells/supervised-50/seed-0.safetensors").exists(), "it is of this very suite"
+
+
+def test_nothing_to_release_is_one_line(checkout, call):
+    for name in ("ladder", "supervised"):
+        (checkout / f"runs/smoke/cells/{name}-50/seed-1.safetensors").unlink()
+    fails(call("release", "--suite", "smoke"), "runs/smoke has no complete cell to release")
+    (checkout / "README.md").unlink()
+    fails(call("release", "--suite", "smoke"), "README.md is missing: release is for the project's own checkout")
+
+
+def test_a_tuning_alone_is_released_of_a_suite_whose_eps_are_not_chosen(checkout, call):
+    (checkout / "README.md").write_text("# x\n")
+    folder = checkout / "runs/vat-figures/tuning"
+    folder.mkdir(parents=True)
+    row = "mnist,vat,60000,2.0,1.0,1,400,0,validation_error,0.02,10000"
+    (folder / "tuning.csv").write_text(",".join(TUNING) + f"\n{row}\n")
+    code, _, err = call("release", "--suite", "vat-figures")
+    assert (code, err) == (0, [])
+    assert row in (checkout / "published/vat-figures/tuning/tuning.csv").read_text()

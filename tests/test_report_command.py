@@ -98,3 +98,16 @@ def test_report_of_a_missing_folder(tmp_path, call, check):
     outcome = call("report", "--suite", write_suite(tmp_path), "--out", tmp_path / "none", *check)
     fails(outcome, tmp_path / "none", "missing", "--out")
     assert not (tmp_path / "none").exists()
+
+
+def test_a_users_own_files_beside_a_report_stay(copy, call):
+    own = [
+        copy / "report" / name for name in ("report.pdf", "report.docx", "findings.txt", "table1.old.md", "audit.md")
+    ]
+    for path in own:
+        path.write_text("mine")
+    (copy / "report/table1.d").mkdir()
+    assert call("report", "--suite", "tiny.toml", "--out", "run")[0] == 0
+    assert [path.name for path in own if path.is_file() and path.read_text() == "mine"] == [p.name for p in own[:4]]
+    assert not (copy / "report/audit.md").exists(), "which only a report writes, and this one has no audit"
+    assert (copy / "report/table1.d").is_dir()
