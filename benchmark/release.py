@@ -20,7 +20,7 @@ from zoo.data import Dataset
 from zoo.errors import BadInput
 
 RECORDED = ("config.json", "examples.csv", "history.csv", "provenance.json", "records.csv")
-TUNED = ("tuning/tuning.csv", "tuning/provenance.json")
+TUNED = ("tuning/tuning.csv", "tuning/provenance.json", "tuning/config.json")
 MOST_POINTS = 0.02  # of error, clean or attacked, by which a small checkpoint may differ
 
 
