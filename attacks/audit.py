@@ -25,6 +25,7 @@ from attacks.norms import NORMS
 
 Ball = Literal["L1", "L2", "Linf"]
 Count = Annotated[int, Field(gt=0)]
+Radius = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 BALLS: Mapping[str, float] = MappingProxyType({"L1": 1, "L2": 2, "Linf": math.inf})
 STEPS_IN = {"L1": ("L1-spread", "L1-pixel"), "L2": ("L2",), "Linf": ("Linf",)}
 EPS: dict[Ball, tuple[float, ...]] = {
@@ -45,7 +46,7 @@ class Budget:
     """How much work an audit is; the attacks' names in the records repeat it."""
 
     images: Count = 1000  # the first so many of those given
-    eps: dict[Ball, tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...]] = Field(default_factory=EPS.copy)
+    eps: dict[Ball, Annotated[tuple[Radius, ...], Field(min_length=1)]] = Field(default_factory=EPS.copy)
     steps: Count = 40  # of projected gradient ascent, on margin and cross-entropy in turn
     restarts: Count = 2
     more_steps: Count = 100  # at the radius that breaks about half, on what stood there

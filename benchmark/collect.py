@@ -25,6 +25,7 @@ THREAT_MODEL = {
 }
 TRAINING_IMAGES = dict.fromkeys(CHECKSUMS, 60_000)
 PLACE = ["dataset", "model", "labels"]
+OF_NO_ATTACK = ("test_error", "lowest_test_error")
 NOT_KEYS = ("label", "predicted", "pixels")
 
 
@@ -84,7 +85,7 @@ def folders_of(cell: Cell, runs: Sequence[Path]) -> list[Path]:
 def gathered(cells: Sequence[Cell], runs: Sequence[Path], name: str, columns: Mapping[str, str]) -> pd.DataFrame:
     """The rows of a table of all cells, with each cell's `PLACE`; of a single run, the usual case, read at once."""
     whole = read_tables([runs[0] / "cells" / cell.name / name for cell in cells], columns)
-    if len(runs) > 1 or whole.duplicated(["file", *places(name, columns)]).any():
+    if len(runs) > 1 or whole.duplicated(["file", *places(name, columns)]).any() or misplaced(whole).any():
         tables = [united(folders_of(cell, runs), name, columns).assign(file=at) for at, cell in enumerate(cells)]
         whole = pd.concat(tables, ignore_index=True)
     where = pd.DataFrame([place(cell) for cell in cells], columns=PLACE)
@@ -95,6 +96,14 @@ def places(name: str, columns: Mapping[str, str]) -> list[str]:
     """What may be recorded only once in a cell."""
     keys = [column for column in keys_of(columns) if column not in NOT_KEYS]
     return [key for key in keys if key != "epoch"] if name == "records.csv" else keys
+
+
+def misplaced(table: pd.DataFrame) -> "pd.Series[bool]":
+    """Rows of an attack whose measure is of none: they would stand beside the measure's own as its duplicates."""
+    if "attack" not in table:
+        return pd.Series(False, table.index)
+    attacked = (table["attack"] != "") | (table["norm"] != "") | table["eps"].notna()
+    return table["measure"].isin(OF_NO_ATTACK) & attacked
 
 
 def in_runs(cell: Cell, runs: Sequence[Path]) -> Cell:
@@ -114,24 +123,29 @@ def in_runs(cell: Cell, runs: Sequence[Path]) -> Cell:
 def united(folders: Sequence[Path], name: str, columns: Mapping[str, str]) -> pd.DataFrame:
     """The rows of a cell's table in all of its folders; what two of them have alike is there once.
 
-    Raises BadInput where two files have different values of one thing, or one file has it twice.
+    Raises BadInput where two files have different values of one thing, or one file has it twice or of an attack that
+    it is not of.
     """
     keys = [column for column in keys_of(columns) if column not in NOT_KEYS]
     once = places(name, columns)
     found = [read_table(folder / name, columns) for folder in folders]
     tables = [table.assign(file=str(folder / name)) for folder, table in zip(folders, found, strict=True)]
     whole = pd.concat(tables, ignore_index=True)
-    if (within := whole[whole.duplicated([*keys, "file"])]).size:
+    if (wrong := whole[misplaced(whole)]).size:
+        row = wrong.iloc[0]
+        raise BadInput(f"{row['file']}: recorded of an attack, which it is not of: {named(row, keys)}; remove the line")
+    if (within := whole[whole.duplicated([*once, "file"])]).size:
         row = within.iloc[0]
-        raise BadInput(f"{row['file']}: recorded twice: {named(row, keys)}; remove one of the lines")
+        raise BadInput(f"{row['file']}: recorded twice: {named(row, once)}; remove one of the lines")
     rows = whole.drop_duplicates(list(columns))
     if (twice := rows[rows.duplicated(once, keep=False)]).size:
         first = twice.iloc[0]
         same = (twice[once].eq(first[once]) | (twice[once].isna() & first[once].isna())).all(axis=1)
         one, other = (row for _, row in twice[same].iloc[:2].iterrows())
+        what = next(column for column in ("value", *columns) if repr(one[column]) != repr(other[column]))
         raise BadInput(
-            f"{one['file']} and {other['file']} contradict each other: {named(one, once)} is {one['value']!r} "
-            f"in one and {other['value']!r} in the other; report on them apart, or delete one cell"
+            f"{one['file']} and {other['file']} contradict each other: {named(one, once)} has {what} {one[what]!r} "
+            f"in one and {other[what]!r} in the other; report on them apart, or delete one cell"
         )
     return rows.drop(columns="file")
 

@@ -10,7 +10,8 @@ from reports.room import noted, shown
 from reports.section import Picture, Run, Section
 
 PREFIX = "gradient_deviation/"
-LINES = {0: ":", 1: "-"}
+LINES = {0: ":", 1: "-"}  # of any other K: OTHER
+OTHER = "--"
 TEXT = (
     "Normalised SD norm of the gradient of the regulariser (VAT paper, equation 21) with random perturbations (K = 0, "
     "RPT) and after one power iteration (K = 1, VAT), both on the weights of the model that trains, over 50 mini-"
@@ -28,9 +29,15 @@ def section(run: Run) -> Section:
 
 
 def table(history: pd.DataFrame) -> pd.DataFrame:
-    """CELL, power_iterations, epoch, mean, lowest, highest, n over the seeds that are finite."""
+    """CELL, power_iterations, epoch, mean, lowest, highest, n over the seeds that are finite.
+
+    ValueError for a measure that is of no number of power iterations.
+    """
     own = history[history["measure"].str.startswith(PREFIX)]
-    own = own.assign(power_iterations=own["measure"].str.removeprefix(PREFIX).astype("int64"))
+    iterations = own["measure"].str.removeprefix(PREFIX)
+    if len(wrong := own[~iterations.str.fullmatch("[0-9]{1,9}")]):
+        raise ValueError(f"history: unknown measure {wrong['measure'].iloc[0]!r}: expected {PREFIX}0, {PREFIX}1, ...")
+    own = own.assign(power_iterations=iterations.astype("int64"))
     groups = own[own["value"].abs() < float("inf")].groupby([*CELL, "power_iterations", "epoch"])["value"]
     values = groups.agg(mean="mean", lowest="min", highest="max", n="count").reset_index()
     return ordered(values, [*CELL, "power_iterations", "epoch"])
@@ -45,7 +52,7 @@ def figure(curves: pd.DataFrame) -> Figure:
         axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         axis.tick_params(labelleft=True)
         for iterations, curve in cell.groupby("power_iterations"):
-            line = LINES[int(str(iterations))]
+            line = LINES.get(int(str(iterations)), OTHER)
             axis.plot(curve["epoch"], curve["mean"], f"o{line}", color="#000000", label=f"K = {iterations}")
             axis.fill_between(
                 curve["epoch"], curve["lowest"], curve["highest"], color="#000000", alpha=0.12, linewidth=0

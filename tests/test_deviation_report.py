@@ -35,6 +35,21 @@ def test_the_figure_draws_the_means():
     }
 
 
+def test_another_number_of_power_iterations_is_drawn_too():
+    rows = [*ROWS, measured(0, 1, 2, 0.5), measured(0, 2, 2, 0.25)]
+    (axis,) = figure(table(checked(pd.DataFrame(rows), HISTORY, ""))).axes
+    lines = {line.get_label(): (list(line.get_ydata()), line.get_linestyle()) for line in axis.lines}
+    assert lines["K = 2"] == ([0.5, 0.25], "--")
+    assert len({style for _, style in lines.values()}) == 3
+
+
+@pytest.mark.parametrize("iterations", ["", "x", "-1", "1.5", "9" * 30])
+def test_what_is_of_no_number_of_power_iterations_is_refused(iterations):
+    rows = checked(pd.DataFrame([measured(0, 1, iterations, 0.5)]), HISTORY, "")
+    with pytest.raises(ValueError, match=f"unknown measure 'gradient_deviation/{iterations}'"):
+        table(rows)
+
+
 def test_a_report_has_it_where_it_was_measured():
     with_it = render(pd.DataFrame(), pd.DataFrame(ROWS), pd.DataFrame(), {})
     without = render(pd.DataFrame(), pd.DataFrame(ROWS[-1:]), pd.DataFrame(), {})

@@ -172,6 +172,11 @@ BAD_SUITES = {
     "two eps where the input alone is perturbed": ([("eps = [1.0]", "eps = [1.0, 2.0]")], "'vat'", "one value"),
     "eps without meaning": ([("rs.vat]\n", "rs.ladder]\ndenoising_weights = [1]\n")], "'ladder'", "have no meaning"),
     "widths": ([("[20, 15, 10]", "[10]")], "widths", "three or more"),
+    "no eps of an audit's norm": (
+        [("eps = [0.1]", "eps = [0.1]\naudit.eps = { L2 = [] }")],
+        "audit.eps.L2",
+        "at least 1",
+    ),
     "eps not finite": ([("eps = [0.1]", "eps = [inf]")], "attack.eps", "finite"),
 }
 
