@@ -1,5 +1,6 @@
 """The command line: python -m benchmark run | report | attack | tune | release | speed | list."""
 
+import io
 import sys
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import click
 from attacks import MEANINGS, NORMS
 from benchmark.attack import AUDITED, attack
 from benchmark.options import (
+    a_folder,
+    check_precision,
     data_for,
     data_option,
     default_folder,
@@ -23,7 +26,7 @@ from benchmark.release import release
 from benchmark.run import run
 from benchmark.speed import hours, measure
 from benchmark.store import command, environment
-from benchmark.suite import BUILT_IN, load_suite, plan
+from benchmark.suite import BUILT_IN, load_suite, plan, unchosen
 from benchmark.tune import tune
 from reports import render_speed
 from zoo.config import MODELS
@@ -53,6 +56,9 @@ def report(name: str | None, out: Path | None, merge: tuple[Path, ...], publishe
     if published == (name is not None) or (published and (out or merge)):
         raise BadInput("report: expected --suite NAME (with --out, --merge), or --published")
     folder = out or default_folder(str(name))
+    for at, other in enumerate(merge):
+        if other.resolve() in [each.resolve() for each in (folder, *merge[:at])]:
+            raise BadInput(f"--merge {other}: the report has this run already, expected the folder of another")
     if not published and not check:
         renew_report(str(name), folder, merge)
         return
@@ -69,7 +75,9 @@ def report(name: str | None, out: Path | None, merge: tuple[Path, ...], publishe
 
 @cli.command()
 @click.option("--suite", "name", default="full", show_default=True, help="Whose models, batches and cells are meant.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/speed"), show_default=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("runs/speed"), show_default=True, callback=a_folder
+)
 @data_option
 @device_option
 @click.option("--models", type=names, default="", help="Only these, e.g. ladder,lvan-lw.")
@@ -93,11 +101,12 @@ def speed(
 ) -> None:
     """Time the engine beside the plain reference and beside what this machine could do at most."""
     suite = load_suite(name)
-    at = labels or [*suite.labels][min(1, len(suite.labels) - 1)]
-    if min(counts, default=0) < 1:
+    at = [*suite.labels][min(1, len(suite.labels) - 1)] if labels is None else labels
+    if min(counts) < 1:
         raise BadInput("--seeds: expected numbers of seeds of 1 or more, e.g. 1,2,10")
-    everything = plan(suite, name, precision=precision)
+    everything = plan(suite, name, precision=precision, chosen=True)
     cells = plan(suite, name, models=models, labels=(at,), precision=precision)
+    check_precision(engine, cells)
     loaded = data_for(cells, data, device)
     engine = engine or ("compiled" if has_compiler() and not loaded.images.is_cuda else "eager")
     measured = measure(cells, counts, loaded, engine)
@@ -108,10 +117,9 @@ def speed(
     about["matrix peak"] = f"{measured['peak_gflops'].max():.0f} GFLOP/s"
     about["copy bandwidth"] = f"{measured['bandwidth_gbs'].max():.0f} GB/s, read and written"
     timed = [cell for cell in everything if cell.model.name in set(measured["model"])]
+    of = f"{len(timed)} of {len(everything) + len(unchosen(suite))} cells of {name}"
     for kind, spent in hours(timed, measured, loaded).items():
-        about[f"training {len(timed)} of {len(everything)} cells of {name}, {kind}, extrapolated"] = (
-            f"{spent:.2f} hours"
-        )
+        about[f"training {of}, {kind}, extrapolated"] = f"{spent:.2f} hours"
     write_report({out / name: content for name, content in render_speed(measured, about).items()}, [])
     print((out / "speed.md").read_text())
 
@@ -136,7 +144,12 @@ def list_() -> None:
 
 
 def main() -> None:
-    """Run the command line: exit code 2 and one line for what a user can mend, 130 when interrupted."""
+    """Run the command line: exit code 2 and one line for what a user can mend, 130 when interrupted.
+
+    A question mark stands for a character that a terminal, a pipe or a log cannot take.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     try:
         cli(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

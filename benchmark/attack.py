@@ -82,8 +82,9 @@ def attack(
     else:
         suite, folder = load_suite(str(name)), out or default_folder(str(name))
         suite = replace(suite, attack=changed(suite.attack, norms, eps, images))
-        cells = trained_cells(plan(suite, str(name), models=models, labels=labels, seeds=seeds), folder)
-        sources = trained_cells(plan(suite, str(name), seeds=seeds), folder)
+        cells = plan(suite, str(name), models=models, labels=labels, seeds=seeds, chosen=not models)
+        cells = trained_cells(cells, folder)
+        sources = trained_cells(plan(suite, str(name), seeds=seeds, chosen=True), folder)
         attack_run(cells, sources, data_for(cells, Path(data) if data else None, device), folder)
         renew_report(str(name), folder)
 

@@ -55,9 +55,8 @@ def untrained(cell: Cell, folder: Path) -> list[int]:
 def check_same(cell: Cell, folder: Path) -> None:
     """Refuse a folder that holds a cell of another configuration, naming the first field that differs."""
     if changed := changed_since(cell, folder):
-        raise BadInput(
-            f"{folder / CONFIGURATION}: {changed} in the suite: choose another --out, or start over: --fresh"
-        )
+        again = ": give the same --precision," if changed.startswith("training.precision ") else " in the suite:"
+        raise BadInput(f"{folder / CONFIGURATION}: {changed}{again} choose another --out, or start over: --fresh")
 
 
 def changed_since(cell: Cell, folder: Path) -> str | None:

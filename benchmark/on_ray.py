@@ -21,6 +21,7 @@ from benchmark.suite import Cell
 from benchmark.workers import Job, Teller, attempt, settle
 from zoo.checkpoints import write_whole
 from zoo.data import Dataset
+from zoo.errors import BadInput
 
 STATE, LAST = "state.safetensors", "records.csv"  # what says that seeds are done is written after all that it speaks of
 KEEP_WORKERS = {"kill_idle_workers_interval_ms": 0}  # never: one more takes seconds, and the mailbox counts as too many
@@ -129,9 +130,18 @@ class Cluster:
         self.begun = 0
 
     def __enter__(self) -> Self:
-        """Join the cluster, or start one here."""
-        own: dict[str, Any] = {} if self.address else {"_system_config": KEEP_WORKERS}
-        ray.init(address=self.address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
+        """Join the cluster, or start one here. Raises BadInput where there is none, or none with such GPUs."""
+        if self.address is None:
+            ray.init("local", log_to_driver=False, logging_level=logging.ERROR, _system_config=KEEP_WORKERS)
+        else:
+            try:
+                ray.init(self.address, log_to_driver=False, logging_level=logging.ERROR)
+            except (ValueError, RuntimeError, OSError) as error:
+                raise BadInput(f"--ray-address {self.address!r}: {error}") from error
+        most = max(node["Resources"].get("GPU", 0) for node in ray.nodes() if node["Alive"])
+        if most < self.gpus:  # Ray would wait for a node that has them
+            ray.shutdown()
+            raise BadInput(f"--gpus-per-cell {self.gpus:g}: no node of the cluster has more than {most:g} GPUs")
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self.mailbox: Any = ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
         self.data_there = ray.put(self.data)

@@ -6,6 +6,7 @@ from typing import Any, cast, get_args
 
 import click
 import torch
+from click.core import ParameterSource
 
 from benchmark.suite import Cell
 from zoo.data import Dataset, held_out, labelled_subset, load_dataset
@@ -13,10 +14,19 @@ from zoo.errors import BadInput
 from zoo.fused import Precision
 from zoo.training import Engine, has_compiler
 
+
+def a_folder(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    """Raises BadInput, before the first hour is spent, for a path that a file is in the way of."""
+    there = None if value is None else next(each for each in (value, *value.parents) if each.exists())
+    if there is not None and not there.is_dir():
+        raise BadInput(f"{parameter.opts[0]} {value}: {there} is a file: expected a folder, or a name that is free")
+    return value
+
+
 suite_option = click.option("--suite", "name", required=True, help="A built-in suite, or a TOML file of your own.")
-out_option = click.option("--out", type=click.Path(path_type=Path), help="The run's folder; default runs/<suite>.")
-
-
+out_option = click.option(
+    "--out", type=click.Path(path_type=Path), callback=a_folder, help="The run's folder; default runs/<suite>."
+)
 data_option = click.option(
     "--data", type=click.Path(path_type=Path), help="Folder with torchvision's layout; else $BENCHMARK_DATA."
 )
@@ -52,6 +62,13 @@ def check_precision(engine: Engine | None, cells: Sequence[Cell]) -> None:
         )
 
 
+def gpus(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    """Raises BadInput for an amount of GPUs that Ray does not give to a task."""
+    if value is None or value.is_integer() or 0.0001 <= value <= 1:
+        return value
+    raise BadInput(f"{parameter.opts[0]} {value:g}: expected a share of one GPU, e.g. 0.5, or a whole number of GPUs")
+
+
 class CommaList(click.ParamType[tuple[Any, ...]]):
     """`a,b,c` as a tuple."""
 
@@ -59,13 +76,19 @@ class CommaList(click.ParamType[tuple[Any, ...]]):
         self.item, self.name = item, name
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
-        """Raises click.BadParameter for an item of another type."""
+        """Raises click.BadParameter for an item of another type, and for no item where the user typed the option.
+
+        `--models "$MODELS"` of an unset variable means all models to nobody.
+        """
         if isinstance(value, tuple):
             return value
         try:
-            return tuple(self.item(part.strip()) for part in value.split(",") if part.strip())
+            items = tuple(self.item(part.strip()) for part in value.split(",") if part.strip())
         except ValueError:
             self.fail(f"expected {self.name} separated by commas, got {value!r}", param, ctx)
+        if not items and param and ctx and ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE:
+            self.fail(f"expected {self.name} separated by commas, or the option left out, got {value!r}", param, ctx)
+        return items
 
 
 class Shard(click.ParamType[tuple[int, int]]):

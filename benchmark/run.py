@@ -25,6 +25,7 @@ from benchmark.options import (
     default_folder,
     device_option,
     engine_option,
+    gpus,
     names,
     numbers,
     out_option,
@@ -69,12 +70,14 @@ from zoo.training import Engine
     help="Where cells run: on this machine, or on the nodes of a Ray cluster.",
 )
 @click.option("--ray-address", help="With --engine ray: of the cluster, e.g. auto. Default: one is started here.")
-@click.option("--gpus-per-cell", type=click.FloatRange(min=0), help="With --engine ray, e.g. 0.5. Default: none.")
+@click.option(
+    "--gpus-per-cell", type=click.FloatRange(min=0), callback=gpus, help="With --engine ray, e.g. 0.5. Default: none."
+)
 @click.option("--no-audit", is_flag=True, help="Leave the suite's audit to the command `attack`.")
 @click.option("--fresh", is_flag=True, help="Start over the cells whose configuration in the folder is another.")
 @click.option("--shard", type=SHARD, help="Only the i-th of n parts of the cells, e.g. 3/16: for arrays of batch jobs.")
 @click.option("--dry-run", is_flag=True, help="Show cells, their state, estimated time and memory; train nothing.")
-@click.option("--devices", type=click.IntRange(min=1), default=1, help="With --dry-run: time on so many devices.")
+@click.option("--devices", type=click.IntRange(min=1), help="With --dry-run: time on so many devices.")
 @flushing()
 def run(
     name: str,
@@ -94,7 +97,7 @@ def run(
     fresh: bool,
     shard: tuple[int, int] | None,
     dry_run: bool,
-    devices: int,
+    devices: int | None,
 ) -> None:
     """Finish whatever is missing of a suite: train, attack, report. Interrupted, the same command goes on."""
     suite = load_suite(name)
@@ -105,6 +108,8 @@ def run(
     if not cells:
         raise BadInput(f"--shard: {name} has fewer cells than parts")
     check_precision(engine, cells)
+    if devices is not None and not dry_run:
+        raise BadInput("--devices belongs to --dry-run: to run on several devices, see --shard and --engine ray")
     if where == "local" and (ray_address is not None or gpus_per_cell is not None):
         raise BadInput("--ray-address and --gpus-per-cell belong to --engine ray")
     if where == "ray" and jobs is not None:
@@ -112,7 +117,7 @@ def run(
     folder = out or default_folder(name)
     todo = {cell.name: still_to_do(cell, folder, fresh) for cell in cells}
     if dry_run:
-        show_plan(cells, todo, folder, data_for(cells, data, device), devices)
+        show_plan(cells, todo, folder, data_for(cells, data, device), devices or 1)
         return
     failed: dict[str, str] = {}
     missing = [cell for cell in cells if todo[cell.name].state != "complete"]
@@ -123,7 +128,7 @@ def run(
     if missing or lacking or any(unshown(with_checkpoints(others, folder), cell, folder) for cell in together):
         loaded = data_for(cells, data, device if where == "local" else "cpu")  # a cluster's head may have no GPU
         about = {"suite": name, "command": command(), "environment": environment(loaded.images.device)}
-        about |= {"cells": resolved(plan(suite, name)), "checksums": loaded.checksums}
+        about |= {"cells": resolved(plan(suite, name, chosen=True)), "checksums": loaded.checksums}
         with alone(folder, wait=True, linked=True):
             write_json(folder / "suite.json", about)
         threads = max(1, torch.get_num_threads() // (jobs or 1))

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from running import fails, files, write_suite
 
@@ -151,6 +152,50 @@ def test_a_line_recorded_twice_is_named(copy, call):
     fails(
         call("report", "--suite", "tiny.toml", "--out", "run"), Path("run/cells/vat-50/records.csv"), "recorded twice"
     )
+
+
+@pytest.mark.parametrize("measure", ["test_error", "lowest_test_error"])
+@pytest.mark.parametrize("column", ["attack", "norm", "eps"])
+def test_an_error_that_is_recorded_of_an_attack_is_named(copy, call, measure, column):
+    """Beside the error itself it is there twice, to a reader who asks for the measure."""
+    path = copy / "cells/vat-50/records.csv"
+    records = pd.read_csv(path, dtype=str, keep_default_na=False)
+    row = records[records["measure"] == measure].iloc[:1].assign(**{column: "0.5"})
+    pd.concat([records, row]).to_csv(path, index=False, lineterminator="\n")
+    said = (Path("run/cells/vat-50/records.csv"), f"measure {measure}, {column} 0.5; remove the line")
+    fails(call("report", "--suite", "tiny.toml", "--out", "run"), *said)
+
+
+@pytest.mark.parametrize(("column", "value"), [("epoch", "1"), ("subset", "other"), ("n", "7")])
+def test_one_error_recorded_in_two_ways_is_said_to_be_there_twice(copy, call, column, value):
+    path = copy / "cells/vat-50/records.csv"
+    records = pd.read_csv(path, dtype=str, keep_default_na=False)
+    row = records[records["measure"] == "test_error"].iloc[:1].assign(**{column: value})
+    pd.concat([records, row]).to_csv(path, index=False, lineterminator="\n")
+    said = (Path("run/cells/vat-50/records.csv"), "recorded twice: seed 0, measure test_error;")
+    fails(call("report", "--suite", "tiny.toml", "--out", "run"), *said)
+
+
+def test_runs_that_differ_in_the_subset_alone_are_told_so(halves, call):
+    path = halves / "two/cells/ladder-50/records.csv"
+    records = pd.read_csv(path, dtype=str, keep_default_na=False)
+    records.loc[(records["measure"] == "test_error") & (records["seed"] == "0"), "subset"] = "other"
+    records.to_csv(path, index=False, lineterminator="\n")
+    outcome = call("report", "--suite", "tiny.toml", "--out", "one", "--merge", "two")
+    fails(
+        outcome, "one/cells/ladder-50", "two/cells/ladder-50", "measure test_error has subset", "'other' in the other"
+    )
+
+
+@pytest.mark.parametrize("merged", [["run"], ["./run/"], ["other/../run"], ["other", "other/"]])
+def test_a_run_is_not_merged_with_itself(copy, call, merged):
+    shutil.copytree(copy, copy.parent / "other")
+    before = files(copy)
+    options = [piece for run in merged for piece in ("--merge", run)]
+    for check in ((), ("--check",)):
+        outcome = call("report", "--suite", "tiny.toml", "--out", "run", *options, *check)
+        fails(outcome, f"--merge {Path(merged[-1])}", "has this run already")
+    assert files(copy) == before
 
 
 def test_runs_of_another_precision_or_suite_are_not_mixed(halves, call):

@@ -46,6 +46,31 @@ def test_flags_of_the_other_engine_are_refused(tmp_path, call, wrong):
     fails(call("run", "--suite", write_suite(tmp_path), "--out", tmp_path / "run", *ray), "belongs to --engine local")
 
 
+@pytest.mark.parametrize("address", ["nonsense", "", "a:b"])
+def test_an_address_that_is_none_is_refused(tmp_path, call, address):
+    pytest.importorskip("ray", reason="ray is not installed: pip install -e '.[ray]'")
+    command = ("run", "--suite", write_suite(tmp_path), "--out", tmp_path / "run", "--engine", "ray")
+    fails(call(*command, "--ray-address", address), f"--ray-address {address!r}: ")
+
+
+@pytest.mark.parametrize(("asked", "most"), [("0.5", 0), ("2", 1)])
+def test_more_gpus_than_any_node_has_are_not_waited_for(tmp_path, call, monkeypatch, asked, most):
+    """Two nodes of one GPU each give no cell two; a node that is dead gives none."""
+    ray = pytest.importorskip("ray", reason="ray is not installed: pip install -e '.[ray]'")
+    nodes = [{"Alive": True, "Resources": {"CPU": 4.0}}, {"Alive": False, "Resources": {"GPU": 8.0}}]
+    nodes += 2 * [{"Alive": True, "Resources": {"CPU": 4.0, "GPU": float(most)}}]
+    left = []
+    for name, stub in {
+        "init": lambda *a, **k: None,
+        "nodes": lambda: nodes,
+        "shutdown": lambda: left.append(1),
+    }.items():
+        monkeypatch.setattr(ray, name, stub)
+    command = ("run", "--suite", write_suite(tmp_path), "--out", tmp_path / "run", "--engine", "ray")
+    fails(call(*command, "--gpus-per-cell", asked), f"--gpus-per-cell {asked}", f"more than {most} GPUs")
+    assert left == [1]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("shared", [True, False], ids=["shared folder", "sent home"])
 def test_a_node_is_killed_and_the_records_are_those_of_a_local_run(

@@ -1,5 +1,6 @@
 """One line and exit code 2 for whatever is wrong: what is typed, data, folders, files."""
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -31,11 +32,32 @@ MNIST = ('"digits"', '"mnist"')
         (("run", "--suite", "smoke", "--shard", "3"), ("--shard", "i/n", "'3'")),
         (("run", "--suite", "smoke", "--shard", "15/15"), ("--shard", "smoke has fewer cells than parts")),
         (("run", "--suite", "smoke", "--device", "tpu"), ("'tpu'", "cpu", "cuda")),
+        (("run", "--suite", "smoke", "--devices", "1"), ("--devices belongs to --dry-run",)),
+        (("speed", "--suite", "smoke", "--labels", "0"), ("--labels 0", "50, 100")),
+        (("speed", "--suite", "smoke", "--engine-mode", "reference", "--precision", "bfloat16"), ("is float32",)),
+        (("run", "--suite", "smoke", "--engine", "ray", "--gpus-per-cell", "1.5"), ("--gpus-per-cell 1.5", "whole")),
+        (("run", "--suite", "smoke", "--engine", "ray", "--gpus-per-cell", "nan"), ("--gpus-per-cell nan", "whole")),
+        (("run", "--suite", "smoke", "--engine", "ray", "--gpus-per-cell", "inf"), ("--gpus-per-cell inf", "whole")),
     ],
 )
 def test_what_is_typed_wrong(tmp_path, monkeypatch, call, arguments, said):
     monkeypatch.chdir(tmp_path)
     fails(call(*arguments), *said)
+
+
+@pytest.mark.parametrize("value", ["", ",", " "])
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        *itertools.product(["run", "attack", "tune"], ["--models", "--labels", "--seeds"]),
+        *itertools.product(["speed"], ["--models", "--seeds"]),
+    ],
+)
+def test_a_list_of_nothing_is_not_everything(tmp_path, monkeypatch, call, command, option, value):
+    """`--models "$MODELS"` of an unset variable would train for days; without the option all are meant."""
+    monkeypatch.chdir(tmp_path)
+    fails(call(command, "--suite", "smoke", option, value), option, "or the option left out", repr(value))
+    assert files(tmp_path) == {}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA, so asking for it is right")
@@ -81,10 +103,12 @@ def test_what_cannot_be_trained_is_refused_before_anything_is(tmp_path, call, ch
 
 
 @pytest.mark.parametrize("below", ["file", "file/run"])
-def test_a_folder_that_cannot_be_written(tmp_path, call, below):
+@pytest.mark.parametrize("command", [("run",), ("run", "--dry-run"), ("report",), ("attack",), ("tune",), ("speed",)])
+def test_a_folder_that_cannot_be_written(tmp_path, call, monkeypatch, below, command):
+    monkeypatch.setattr("benchmark.__main__.measure", None)  # minutes, which must not be spent before
     (tmp_path / "file").write_text("mine")
-    outcome = call("run", "--suite", write_suite(tmp_path), "--out", tmp_path / below)
-    fails(outcome, tmp_path / "file")
+    outcome = call(*command, "--suite", write_suite(tmp_path), "--out", tmp_path / below)
+    fails(outcome, f"--out {tmp_path / below}: {tmp_path / 'file'} is a file", "expected a folder")
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -162,7 +186,9 @@ def test_a_precision_is_stored_shown_and_not_mixed(tmp_path, call):
     assert config["training"]["precision"] == "bfloat16"
     assert "bfloat16 products" in (tmp_path / "run/report/report.md").read_text()
     assert call("report", *suite, "--check")[0] == 0
-    fails(call("run", *suite), "precision was 'bfloat16' and is 'float32'")
+    outcome = call("run", *suite)
+    fails(outcome, "precision was 'bfloat16' and is 'float32': give the same --precision")
+    assert "in the suite" not in outcome[2][0]
     fails(call("run", *suite, "--precision", "float16"), "float16")
     fails(call("run", *suite, "--precision", "bfloat16", "--engine-mode", "reference"), "reference is float32")
 

@@ -126,7 +126,7 @@ def test_the_command_writes_them_and_says_what_the_suite_would_take(tmp_path, mo
     assert math.isfinite(hours)
 
 
-@pytest.mark.parametrize("wrong", ["0", "", "1,-2"])
+@pytest.mark.parametrize("wrong", ["0", "1,-2"])
 def test_no_number_of_seeds_is_refused(monkeypatch, capsys, wrong):
     monkeypatch.setattr("sys.argv", ["benchmark", "speed", "--suite", "smoke", "--seeds", wrong])
     with pytest.raises(SystemExit) as exit_:
