@@ -8,7 +8,7 @@ from typing import TypeVar
 from benchmark.speed import begin, kept_for_backward, seconds_a_step
 from benchmark.suite import Cell
 from zoo.data import Dataset
-from zoo.training import Training
+from zoo.training import Engine, Training
 
 T = TypeVar("T")
 COPIES = 4  # of every parameter: itself, its gradient, Adam's two moments
@@ -22,10 +22,10 @@ class Cost:
     bytes: int  # tensors at once: data, parameters, noise, what the backward pass needs; not the process around them
 
 
-def costs(cells: Sequence[Cell], data: Dataset) -> list[Cost]:
+def costs(cells: Sequence[Cell], data: Dataset, engine: Engine = "eager") -> list[Cost]:
     """What each cell costs. On a CPU time and memory are proportional to the seeds, and one seed is measured."""
     found = []
-    for cell, (step, times) in zip(cells, by_work(cells, data, measured), strict=True):
+    for cell, (step, times) in zip(cells, by_work(cells, data, engine, measured), strict=True):
         steps = cell.training.updates(len(data.images))
         found.append(Cost(step.seconds * steps * times, step.bytes * times + size(data)))
     return found
@@ -33,10 +33,12 @@ def costs(cells: Sequence[Cell], data: Dataset) -> list[Cost]:
 
 def bytes_of(cells: Sequence[Cell], data: Dataset) -> list[int]:
     """The bytes of `costs` alone, for which a single step a kind of cell is begun."""
-    return [each * times + size(data) for each, times in by_work(cells, data, tensors)]
+    return [each * times + size(data) for each, times in by_work(cells, data, "eager", tensors)]
 
 
-def by_work(cells: Sequence[Cell], data: Dataset, measure: Callable[[Training], T]) -> list[tuple[T, int]]:
+def by_work(
+    cells: Sequence[Cell], data: Dataset, engine: Engine, measure: Callable[[Training], T]
+) -> list[tuple[T, int]]:
     """What is measured of each cell, and how many times its seeds are it; cells of equal work are measured once."""
     known: dict[object, T] = {}
     found = []
@@ -44,7 +46,7 @@ def by_work(cells: Sequence[Cell], data: Dataset, measure: Callable[[Training], 
         seeds = cell.seeds if data.images.is_cuda else cell.seeds[:1]
         work = (cell.model.name, cell.training.labelled_batch, cell.training.unlabelled_batch, len(seeds))
         if work not in known:
-            known[work] = measure(begin(replace(cell, seeds=seeds), data))
+            known[work] = measure(begin(replace(cell, seeds=seeds), data, engine))
         found.append((known[work], len(cell.seeds) // len(seeds)))
     return found
 

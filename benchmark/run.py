@@ -43,7 +43,7 @@ from zoo.denormals import flushing
 from zoo.errors import BadInput
 from zoo.fused import Precision
 from zoo.state import interrupted
-from zoo.training import Engine
+from zoo.training import Engine, fitting_engine
 
 
 @click.command()
@@ -117,7 +117,7 @@ def run(
     folder = out or default_folder(name)
     todo = {cell.name: still_to_do(cell, folder, fresh) for cell in cells}
     if dry_run:
-        show_plan(cells, todo, folder, data_for(cells, data, device), devices or 1)
+        show_plan(cells, todo, folder, data_for(cells, data, device), engine, devices or 1)
         return
     failed: dict[str, str] = {}
     missing = [cell for cell in cells if todo[cell.name].state != "complete"]
@@ -207,17 +207,37 @@ def still_to_do(cell: Cell, folder: Path, fresh: bool) -> ToDo:
     return ToDo("to attack" if missing else "complete", ())
 
 
-def show_plan(cells: Sequence[Cell], todo: dict[str, ToDo], folder: Path, data: Dataset, devices: int) -> None:
-    """The cells, their state, and what training what is missing will cost on this machine and on several like it."""
+def epochs_done(own: Path, todo: ToDo) -> float:
+    """By an interrupted training, the mean over a cell's seeds to be trained; none where it is not of them alone."""
+    state = own / "state.safetensors"
+    if todo.state not in ("to resume", "failed") or not state.is_file():
+        return 0
+    try:
+        begun = interrupted(state)
+    except BadInput:
+        if todo.state == "failed":  # which may be why; the reason is shown
+            return 0
+        raise
+    of_these = set(begun["seeds"]) <= set(todo.seeds)
+    return begun["epoch"] * len(begun["seeds"]) / len(todo.seeds) if of_these else 0
+
+
+def show_plan(
+    cells: Sequence[Cell], todo: dict[str, ToDo], folder: Path, data: Dataset, engine: Engine | None, devices: int
+) -> None:
+    """The cells, their state, and what training what is missing will cost on this machine and on several like it.
+
+    Compiled steps are not timed, as compiling takes a minute: how many cells will take them is said instead.
+    """
     rows = []
     waiting = [replace(cell, seeds=seeds) for cell in cells if (seeds := todo[cell.name].seeds)]
-    cost = dict(zip([cell.name for cell in waiting], costs(waiting, data), strict=True))
+    timed = costs(waiting, data, "reference" if engine == "reference" else "eager")
+    cost = dict(zip([cell.name for cell in waiting], timed, strict=True))
     seconds = {}
     for cell in cells:
-        own_state, done, estimated = todo[cell.name].state, 0, []
-        if own_state == "to resume":
-            done = interrupted(folder / "cells" / cell.name / "state.safetensors")["epoch"]
+        own_state, estimated = todo[cell.name].state, []
         if own := cost.get(cell.name):
+            done = epochs_done(folder / "cells" / cell.name, todo[cell.name])
             seconds[cell.name] = own.seconds * (cell.training.epochs - done)
             estimated = [clock(seconds[cell.name]), f"{own.bytes / 2**30:.2f} GiB"]
         rows.append((cell.name, len(cell.seeds), cell.training.epochs, own_state, *(estimated or ("", ""))))
@@ -226,6 +246,8 @@ def show_plan(cells: Sequence[Cell], todo: dict[str, ToDo], folder: Path, data: 
     for cell in cells:
         if todo[cell.name].state == "failed":
             print(f"{cell.name} failed: {failure(folder / 'cells' / cell.name)}")
+    if compiled := [c for c in waiting if (engine or fitting_engine(c.training, data)) == "compiled"]:
+        print(f"{len(compiled)} of these cells will be compiled, a minute each; steps are then faster than timed here")
     where = environment(data.images.device)["device"]
     total = clock(sum(seconds.values()))
     if devices > 1:

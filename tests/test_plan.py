@@ -6,13 +6,14 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from running import VAT_ONLY, cells_of, files, write_suite
+from running import VAT_ONLY, cells_of, fails, files, write_suite
 
 import benchmark.cell
 import zoo
 from attacks import MEANINGS, NORMS
 from benchmark.attack import AUDITED
-from benchmark.estimate import Cost, costs, makespan
+from benchmark.estimate import Cost, by_work, costs, makespan
+from benchmark.store import write_json
 from benchmark.suite import BUILT_IN, load_suite
 from zoo.checkpoints import write_tensors
 from zoo.config import MODELS
@@ -69,13 +70,80 @@ def test_shards_are_disjoint_and_complete(tmp_path, call, parts):
 
 
 def test_a_dry_run_on_several_devices(tmp_path, call, monkeypatch):
-    monkeypatch.setattr("benchmark.run.costs", lambda cells, data: [Cost(300.0, 3 * 2**30), Cost(900.0, 2**29)])
+    monkeypatch.setattr("benchmark.run.costs", lambda cells, *_: [Cost(300.0, 3 * 2**30), Cost(900.0, 2**29)])
     suite = write_suite(tmp_path)
     _, out, _ = call("run", "--suite", suite, "--out", tmp_path / "run", "--dry-run", "--devices", "2")
     assert out[-2] == "on 2 devices like this one, a cell on each: 0:30:00"
     assert out[-1].startswith("training: 0:40:00 estimated from single steps on ")
     assert out[-1].endswith("tensors up to 3.00 GiB a cell")
     assert [line.split()[-2] for line in out if "-50 " in line] == ["GiB", "GiB"]
+
+
+SECOND = Cost(1.0, 2**20)  # an epoch
+
+
+@pytest.mark.parametrize("failed", [False, True])
+@pytest.mark.parametrize(
+    ("begun", "left"), [([0, 1], "0:00:10"), ([1, 0], "0:00:10"), ([0], "0:00:55"), ([7], "0:01:40"), ([], "0:01:40")]
+)
+def test_epochs_that_are_done_count_for_the_seeds_that_have_done_them(tmp_path, call, monkeypatch, begun, left, failed):
+    """Two seeds are to do a hundred epochs; a failed cell goes on from its state as an interrupted one does."""
+    monkeypatch.setattr("benchmark.run.costs", lambda cells, *_: [SECOND] * len(cells))
+    suite = write_suite(tmp_path, VAT_ONLY, ("epochs = 2", "epochs = 100"))
+    cell = tmp_path / "run/cells/vat-50"
+    write_tensors(cell / "state.safetensors", {}, {"epoch": 90, "seeds": begun})
+    if failed:
+        write_json(cell / "failed.json", {"reason": "killed"})
+    _, out, _ = call("run", "--suite", suite, "--out", tmp_path / "run", "--dry-run")
+    assert out[-1].startswith(f"training: {left} estimated ")
+    assert any(("failed" if failed else "to resume") in line for line in out)
+
+
+def test_a_damaged_state_is_refused_unless_it_is_why_the_cell_failed(tmp_path, call):
+    suite, cell = write_suite(tmp_path, VAT_ONLY), tmp_path / "run/cells/vat-50"
+    cell.mkdir(parents=True)
+    (cell / "state.safetensors").write_text("garbage")
+    command = ("run", "--suite", suite, "--out", tmp_path / "run", "--dry-run")
+    fails(call(*command), cell / "state.safetensors", "delete it")
+    write_json(cell / "failed.json", {"reason": "a damaged state"})
+    code, out, err = call(*command)
+    assert (code, err) == (0, [])
+    assert "vat-50 failed: a damaged state" in out
+
+
+def test_a_cell_that_starts_over_has_done_nothing(copy, call, monkeypatch):
+    monkeypatch.setattr("benchmark.run.costs", lambda cells, *_: [SECOND] * len(cells))
+    write_tensors(copy / "cells/vat-50/state.safetensors", {}, {"epoch": 1, "seeds": [0, 1]})
+    suite = write_suite(copy.parent, ("epochs = 2", "epochs = 30"))
+    _, out, _ = call("run", "--suite", suite, "--out", "run", "--models", "vat", "--fresh", "--dry-run")
+    assert out[-1].startswith("training: 0:00:30 estimated ")
+
+
+@pytest.mark.parametrize(
+    ("mode", "epochs", "timed", "said"),
+    [
+        ("reference", 20_000, "reference", 0),
+        ("eager", 20_000, "eager", 0),
+        ("compiled", 2, "eager", 1),
+        ("auto", 20_000, "eager", 1),
+        ("auto", 2, "eager", 0),
+    ],
+)
+def test_the_engine_that_will_train_is_timed_or_said_not_to_be(tmp_path, call, monkeypatch, mode, epochs, timed, said):
+    """Compiling for an estimate would take a minute a cell."""
+    engines = []
+    monkeypatch.setattr("benchmark.run.costs", lambda cells, data, engine: engines.append(engine) or [SECOND])
+    monkeypatch.setenv("CXX", "true")  # as if there were a compiler
+    suite = write_suite(tmp_path, VAT_ONLY, ("epochs = 2", f"epochs = {epochs}"))
+    code, out, _ = call("run", "--suite", suite, "--out", tmp_path / "run", "--dry-run", "--engine-mode", mode)
+    assert (code, engines) == (0, [timed])
+    assert sum(line.startswith("1 of these cells will be compiled") for line in out) == said
+
+
+def test_an_estimate_is_of_steps_of_the_engine():
+    cells, data = cells_of("smoke", labels=(50,), models=("vat",)), zoo.load_dataset("digits")
+    for engine in ("reference", "eager"):
+        assert by_work(cells, data, engine, lambda training: training.engine) == [(engine, 2)]
 
 
 def test_the_longest_cells_are_given_out_first():
