@@ -124,8 +124,10 @@ def run(
     together = [] if shard else cells  # what models do to each other is measured by one who sees all records
     audited = [cell for cell in together if cell.attack.audit]
     others = plan(suite, name, seeds=seeds, chosen=True)  # sources, those that are not asked for too
-    lacking = any(untransferred(with_checkpoints(others, folder), cell, folder) for cell in audited)
-    if missing or lacking or any(unshown(with_checkpoints(others, folder), cell, folder) for cell in together):
+    shown = [cell for cell in together if cell.attack.virtual]
+    among = with_checkpoints(others, folder) if audited or shown else []
+    lacking = any(untransferred(among, cell, folder) for cell in audited)
+    if missing or lacking or any(unshown(among, cell, folder) for cell in shown):
         loaded = data_for(cells, data, device if where == "local" else "cpu")  # a cluster's head may have no GPU
         about = {"suite": name, "command": command(), "environment": environment(loaded.images.device)}
         about |= {"cells": resolved(plan(suite, name, chosen=True)), "checksums": loaded.checksums}
@@ -138,10 +140,9 @@ def run(
                 failed = finish_on_ray(missing, job, ray_address, gpus_per_cell or 0, loaded, progress)
             else:
                 failed = finish(missing, job, jobs, loaded, progress)
-            among = with_checkpoints(others, folder)
+            among = with_checkpoints(others, folder) if audited or shown else []
             transfer([cell for cell in audited if cell.name not in failed], among, loaded, folder, progress)
-            sound = [cell for cell in together if cell.name not in failed]
-            show_each_other(sound, among, loaded, folder, progress)
+            show_each_other([cell for cell in shown if cell.name not in failed], among, loaded, folder, progress)
     else:
         print(f"{folder}: all {len(cells)} cells are complete, nothing to do")
     renew_report(name, folder)
