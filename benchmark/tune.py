@@ -111,7 +111,7 @@ def tune(
     suite, folder = suite_of(text, source), (out or default_folder(name)) / "tuning"
     tunable, table = with_any_eps(suite), folder / "tuning.csv"
     known = plan(tunable, name, precision=precision, chosen=True)
-    cells = plan(tunable, name, models=models, labels=labels, seeds=seeds or (0,), precision=precision)
+    cells = plan(tunable, name, models=models, labels=labels, seeds=seeds, precision=precision)
     cells = [cell for cell in cells if cell.model.name in WITH_ALPHA and len(cell.model.eps()) == 1]
     if not cells:
         raise BadInput(f"tune: {name} has no model with an eps among those that are named")
@@ -125,7 +125,7 @@ def tune(
         check_rest(cell, apart, len(whole.images))
         radii = eps or evenly(suite, name, cell, count)
         budgeted = with_budget(cell.training, len(apart.images), updates)
-        tried += [*candidates(cell, budgeted, radii, alpha or (1.0,), iterations)]
+        tried += [*candidates(cell, budgeted, radii, alpha, iterations)]
     for candidate in tried:
         if missing := unmeasured(candidate, table, held):
             measure(candidate, missing, apart, table, engine)

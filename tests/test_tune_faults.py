@@ -224,11 +224,10 @@ def test_a_range_without_an_end_is_refused_on_load(suite, call, ends):
     fails(call("run", "--suite", "tiny.toml"), "tiny.toml: ranges.vat", "finite number")
 
 
-def test_an_empty_list_is_the_default(suite, trained, call):
-    assert call(*OPTIONS, "--alpha", "", "--seeds", "")[0] == 0
-    assert trained == [0.5, 1.0]
-    table = pd.read_csv(suite.parent / "run/tuning/tuning.csv")
-    assert (set(table["alpha"]), set(table["seed"])) == ({1.0}, {0})
+@pytest.mark.parametrize("option", ["--alpha", "--seeds", "--eps"])
+def test_an_empty_list_is_refused(suite, trained, call, option):
+    fails(call(*OPTIONS, option, ""), option, "or the option left out")
+    assert not trained
 
 
 def test_where_nothing_can_be_chosen_it_is_said_and_no_suite_is_written(suite, trained, call):
