@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
+
 from benchmark.suite import load_suite, plan
 from benchmark.tune import with_any_eps
 
@@ -102,3 +104,8 @@ def until(child, pattern):
         if re.search(pattern, line):
             return
     raise AssertionError(f"{pattern} was not printed: {child.stderr.read()}")
+
+
+def records(folder):
+    """A cell's records as a table."""
+    return pd.read_csv(folder / "records.csv", keep_default_na=False, na_values={"eps": [""], "value": ["nan"]})

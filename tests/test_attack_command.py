@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from running import fails, files, stages, write_suite
+from running import fails, files, records, stages, write_suite
 
 import zoo
 from attacks import Budget, fgm, pgd
@@ -31,10 +31,6 @@ decision_steps = 1
 noise_draws = 1
 eps = { L2 = [0.5, 5.0], Linf = [0.1, 1.0] }
 """
-
-
-def records(folder):
-    return pd.read_csv(folder / "records.csv", keep_default_na=False, na_values={"eps": [""], "value": ["nan"]})
 
 
 @pytest.fixture

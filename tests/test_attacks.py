@@ -3,13 +3,13 @@
 import math
 import subprocess
 import sys
-from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from toys import Of
 
 from attacks import NORMS, Norm, fgm, input_gradient, measure_fgm, step
 
@@ -41,18 +41,6 @@ def mlp(dtype: torch.dtype = F64) -> nn.Sequential:
 
 def images(n: int, rank: int = 1, dtype: torch.dtype = F64) -> Tensor:
     return torch.rand(n, *SHAPES[rank], dtype=dtype, generator=torch.Generator().manual_seed(n))
-
-
-class Of(nn.Module):
-    """A model from a function of x."""
-
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.function = function
-        self.eval()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
 
 
 def lengths(delta: Tensor, order: float) -> np.ndarray:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
+from toys import Of
 
 from attacks import Budget, audit
 from attacks.audit import Audit, Ball
@@ -18,18 +19,6 @@ STAGES = importlib.import_module("attacks.audit")  # in the package, `audit` is 
 GREY = torch.arange(8)[:, None] / 8  # eight images of one pixel, each known by its value
 ONES = torch.ones(8, dtype=torch.int64)
 Figures = dict[tuple[str, str, float], float]  # (measure, attack, eps), eps 0 where it is of none
-
-
-class Of(nn.Module):
-    """A model from a function of x."""
-
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.function = function
-        self.eval()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
 
 
 def both(margin: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import sys
 
 import pandas as pd
 import pytest
-from running import fails, files
+from running import fails, files, records
 
 from benchmark.attacking import ATTACK_MEASURES
 from benchmark.own_model import IDENTITY
@@ -78,10 +78,6 @@ def leaves(): raise SystemExit(3)
 def no_model(): return "a string"
 def raises(): raise RuntimeError("no weights here")
 """
-
-
-def records(folder):
-    return pd.read_csv(folder / "records.csv", keep_default_na=False, na_values={"eps": [""], "value": ["nan"]})
 
 
 @pytest.fixture
