@@ -9,8 +9,8 @@ import click
 import pandas as pd
 
 from attacks import MEANINGS, NORMS, Budget
-from benchmark.attacking import attack_cell, checkpoint, recorded, transfer
-from benchmark.cell import as_trained, check_same
+from benchmark.attacking import checkpoint, recorded, transfer
+from benchmark.cell import as_trained, attack_cell, check_same
 from benchmark.collect import distinct
 from benchmark.locks import alone
 from benchmark.options import (

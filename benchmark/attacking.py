@@ -17,7 +17,7 @@ from attacks.measurement import answers, wrong
 from benchmark.locks import alone
 from benchmark.store import RECORDS, made_by, merge, note, read_table, stages, write_table
 from benchmark.suite import AttackConfig, Cell
-from zoo.checkpoints import Together, load_checkpoint
+from zoo.checkpoints import load_checkpoint
 from zoo.data import Dataset
 from zoo.denormals import kept
 from zoo.errors import BadInput
@@ -32,7 +32,8 @@ ATTACK_MEASURES = (
 )
 Setting = tuple[str, str, float]
 """attack, norm, eps."""
-TRANSFER, VIRTUAL = "transfer/", "virtual/"
+TRANSFER, VIRTUAL, STATISTICS = "transfer/", "virtual/", "statistics/"
+NOT_OF_AUDIT = ("fgm", VIRTUAL, STATISTICS)  # begin the names of attacks that an audit leaves as they are
 
 
 def checkpoint(folder: Path, seed: int) -> Path:
@@ -90,16 +91,6 @@ class Listener(Protocol):
 
     def change(self, cell: Cell, state: str) -> None:
         """A cell enters a state."""
-
-
-def attack_cell(cell: Cell, data: Dataset, folder: Path, listener: Listener) -> None:
-    """Whatever of the suite's attacks and audits a cell's checkpoints lack, added to its records."""
-
-    def load(seeds: Sequence[int]) -> nn.Module:
-        models = [load_checkpoint(checkpoint(folder, seed), data.images.device) for seed in seeds]
-        return Together(models) if len(models) > 1 else models[0]
-
-    attack_models(load, cell.attack, cell.seeds, data, folder, partial(listener.change, cell))
 
 
 @kept()
@@ -161,7 +152,7 @@ def store_audit(
         rows: list[Any] = [("attacked_error", *setting, math.nan, 0) for setting in audited(budget)]
     else:
         rows = audit_rows(load(), data, budget, tell)
-    forget(folder, [seed], lambda attack: attack != "" and not attack.startswith(("fgm", VIRTUAL)))
+    forget(folder, [seed], lambda attack: attack != "" and not attack.startswith(NOT_OF_AUDIT))
     finish("audit", [seed], started, data, folder, budget=spent(budget))
     store(folder, {seed: rows})
 

@@ -3,10 +3,14 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, get_args
 
-from benchmark.attacking import attack_cell, checkpoint
+from torch import nn
+
+from benchmark.attacking import attack_models, checkpoint
+from benchmark.normalised import store_normalised, unnormalised
 from benchmark.store import (
     HISTORY,
     RECORDS,
@@ -20,7 +24,7 @@ from benchmark.store import (
     write_table,
 )
 from benchmark.suite import Cell
-from zoo.checkpoints import save_seed
+from zoo.checkpoints import Together, load_checkpoint, save_seed
 from zoo.config import difference, fingerprint, plain
 from zoo.data import Dataset, subset_hash
 from zoo.errors import BadInput
@@ -127,6 +131,19 @@ def run_cell(
     attack_cell(cell, data, folder, listener)
     (folder / FAILED).unlink(missing_ok=True)
     listener.change(cell, "complete")
+
+
+def attack_cell(cell: Cell, data: Dataset, folder: Path, listener: Listener) -> None:
+    """Whatever of the suite's attacks, audits and other statistics a cell's checkpoints lack, added to its records."""
+
+    def load(seeds: Sequence[int]) -> nn.Module:
+        models = [load_checkpoint(checkpoint(folder, seed), data.images.device) for seed in seeds]
+        return Together(models) if len(models) > 1 else models[0]
+
+    attack_models(load, cell.attack, cell.seeds, data, folder, partial(listener.change, cell))
+    if missing := unnormalised(cell, folder):
+        listener.change(cell, "other statistics")
+        store_normalised(cell, data, folder, missing)
 
 
 def groups(missing: list[int], state: Path) -> list[list[int]]:

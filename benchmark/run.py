@@ -17,6 +17,7 @@ from benchmark.dispatch import dispatch, failure
 from benchmark.estimate import Cost, costs, makespan
 from benchmark.locks import alone
 from benchmark.memory import fitting
+from benchmark.normalised import unnormalised
 from benchmark.options import (
     SHARD,
     check_precision,
@@ -205,6 +206,7 @@ def still_to_do(cell: Cell, folder: Path, fresh: bool) -> ToDo:
     if untrained_seeds:
         return ToDo("to resume" if (own / "state.safetensors").is_file() else "to train", untrained_seeds)
     missing = unattacked(cell.attack, cell.seeds, own) or unaudited(cell.attack, cell.seeds, own)
+    missing = missing or unnormalised(cell, own)
     return ToDo("to attack" if missing else "complete", ())
 
 

@@ -79,6 +79,7 @@ class AttackConfig:
     virtual: Radii = ()  # L2: virtual adversarial examples of each model, shown to all of its label count and seed
     virtual_images: int = Field(default=1000, gt=0)  # of the test images, the first so many
     virtual_drawn: int = Field(default=0, ge=0, le=10)  # of these, the first of so many classes are kept as images
+    other_statistics: bool = False  # also by other test-time statistics than a checkpoint's own: benchmark.normalised
     audit: Budget | None = None  # none: `run` makes none, the command `attack` one of the default budget
 
 

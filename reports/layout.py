@@ -11,7 +11,11 @@ from tabulate import tabulate
 from reports.cells import CELL
 
 MISSING = "-"
-FORMATS = {"mean_norm_ratio": (1.0, 4), "smoothness": (1.0, 4)}  # measure -> scale, decimals; others are in %
+FORMATS = {
+    "mean_norm_ratio": (1.0, 4),
+    "smoothness": (1.0, 4),
+    "virtual_adversarial_cost": (1.0, 2),
+}  # measure -> scale, decimals; others are in %
 LATEX = {"\\": r"\textbackslash{}", "±": r"$\pm$", "<": r"\textless{}", ">": r"\textgreater{}", "−": "$-$"}
 LATEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "†": r"$\dagger$", "≤": r"$\leq$", "[": "{[}"}
 LATEX |= {"ε": r"$\varepsilon$", "λ": r"$\lambda$", "‖": r"$\|$", "δ": r"$\delta$", '"': "''"}

@@ -74,16 +74,27 @@ class Classifier(nn.Module):
         return result
 
     @torch.no_grad()
-    def virtual_adversarial(self, x: Tensor, direction: Tensor, iterations: int) -> Tensor:
-        """r_vadv / eps at test time, (..., N, inputs), from a random direction: VAT paper eq. 11 and 14."""
-        rest = self.encoder.linearise(x, statistics=self.encoder.running_statistics())
+    def virtual_adversarial(self, x: Tensor, direction: Tensor, iterations: int, in_batch: bool = False) -> Tensor:
+        """r_vadv / eps at test time, (..., N, inputs), from a random direction: VAT paper eq. 11 and 14.
+
+        `in_batch`: as in training, normalised by the statistics of x itself, which move with it; without noise.
+        """
+        rest = self.encoder.linearise(x, statistics=None if in_batch else self.encoder.running_statistics())
         return unit(power_iteration(curvature(rest), direction, iterations))
 
     @torch.no_grad()
-    def costs(self, x: Tensor, direction: Tensor, eps: float, iterations: int) -> Tensor:
-        """LDS at test time of each x (..., N, inputs), shape (..., N): VAT paper eq. 5, smaller is smoother."""
-        moved = x + eps * self.virtual_adversarial(x, direction, iterations)
-        return divergences(self.at_test(x), self.at_test(moved))
+    def costs(self, x: Tensor, direction: Tensor, eps: float, iterations: int, in_batch: bool = False) -> Tensor:
+        """LDS at test time of each x (..., N, inputs), shape (..., N): VAT paper eq. 5, smaller is smoother.
+
+        `in_batch`: as in training, x and x + r each normalised by its own statistics; without noise.
+        """
+        moved = x + eps * self.virtual_adversarial(x, direction, iterations, in_batch)
+        answer = self.in_batch if in_batch else self.at_test
+        return divergences(answer(x), answer(moved))
+
+    def in_batch(self, x: Tensor) -> Tensor:
+        """Logits of the clean path by the statistics of x itself, (..., N, inputs) -> (..., N, classes)."""
+        return self.encode(x).logits
 
     def smoothness(self, x: Tensor, direction: Tensor, eps: float, iterations: int) -> Tensor:
         """The virtual adversarial cost at test time, the mean of `costs`: VAL paper eq. 5 and Figure 3."""
@@ -106,8 +117,11 @@ class Classifier(nn.Module):
     def losses(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
         """Cross-entropy of the noisy pass on labelled examples."""
         self.track(batch)
-        logits = self.encode(batch.labelled, noise=self.hidden_noise(noise, "labelled")).logits
-        return {"cross_entropy": cross_entropy(logits, batch.labels)}
+        return {"cross_entropy": cross_entropy(self.labelled_pass(batch.labelled, noise).logits, batch.labels)}
+
+    def labelled_pass(self, x: Tensor, noise: Noise) -> Pass:
+        """Training's pass of labelled examples, noise included: its logits are what the cross-entropy is of."""
+        return self.encode(x, noise=self.hidden_noise(noise, "labelled"))
 
     @torch.no_grad()
     def track(self, batch: Batch, clean: Pass | None = None) -> None:

@@ -55,6 +55,7 @@ LATER: dict[str, Any] = {
     "points_at": (),
     "virtual": (),  # of a suite's attacks
     "virtual_images": 1000,
+    "other_statistics": False,
     "virtual_drawn": 0,
 }
 

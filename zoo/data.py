@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -194,6 +195,16 @@ def held_out(images: int, count: int) -> tuple[Tensor, Tensor]:
     """Sorted indices of the images to train on and of `count` for validation: one fixed shuffle, whatever the seed."""
     order = torch.from_numpy(np.random.RandomState(0).permutation(images))
     return order[count:].sort().values, order[:count].sort().values
+
+
+def divided(data: Dataset, labels: int, validation: int, seeds: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Indices of images: what is trained on, of that each seed's with labels, (seeds, labels), and what is held out.
+
+    On the CPU. Raises BadInput as `labelled_subset`.
+    """
+    pool, held = held_out(len(data.images), validation)
+    known = data.labels.cpu()[pool]
+    return pool, torch.stack([pool[labelled_subset(known, labels, data.classes, seed)] for seed in seeds]), held
 
 
 def subset_hash(indices: Tensor) -> str:

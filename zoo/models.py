@@ -40,12 +40,17 @@ class Ladder(Classifier):
         """Only unlabelled examples are denoised; gradients reach clean path, corrupted path and decoder."""
         clean = self.encode(batch.unlabelled)
         self.track(batch, clean)
-        corrupted = {group: self.corrupt(batch[group], noise, group) for group in ("labelled", "unlabelled")}
+        corrupted = {"labelled": self.labelled_pass(batch.labelled, noise)}
+        corrupted["unlabelled"] = self.corrupt(batch.unlabelled, noise, "unlabelled")
         reconstructions = self.decoder(corrupted["unlabelled"])
         costs = self.decoder.costs(reconstructions, clean, self.config.denoising_weights())
         terms = {"cross_entropy": cross_entropy(corrupted["labelled"].logits, batch.labels)}
         terms |= {f"denoising_{layer}": cost for layer, cost in enumerate(costs)}
         return terms | self.smoothing(corrupted, noise)
+
+    def labelled_pass(self, x: Tensor, noise: Noise) -> Pass:
+        """The corrupted path."""
+        return self.corrupt(x, noise, "labelled")
 
     def smoothing(self, corrupted: Mapping[str, Pass], noise: Noise) -> dict[str, Tensor]:
         """Further terms of a fusion, from the corrupted passes of both groups."""

@@ -17,7 +17,7 @@ from zoo.captured import CapturedStep
 from zoo.checkpoints import write_tensors
 from zoo.classifier import Batch, Classifier, Noise, Shapes
 from zoo.config import ModelConfig, TrainingConfig, plain
-from zoo.data import Dataset, held_out, labelled_subset
+from zoo.data import Dataset, divided
 from zoo.denormals import flushing
 from zoo.deviation import deviations
 from zoo.errors import BadInput
@@ -56,11 +56,8 @@ class Training:
         rate = torch.tensor(self.config.learning_rate, device=self.device) if on_gpu else self.config.learning_rate
         self.optimizer = torch.optim.Adam(self.model.parameters(), rate, fused=True, capturable=on_gpu)
         # Indices of images: `pool` is what is trained on, `subsets` (seeds, labels) what has labels.
-        pool, validation = held_out(len(self.data.images), self.config.validation)
-        labels = self.data.labels.cpu()[pool]
-        subsets = [pool[labelled_subset(labels, self.config.labels, self.data.classes, s)] for s in self.seeds]
-        self.subsets, self.pool = torch.stack(subsets).to(self.device), pool.to(self.device)
-        self.validation = validation.to(self.device)
+        parts = divided(self.data, self.config.labels, self.config.validation, self.seeds)
+        self.pool, self.subsets, self.validation = (indices.to(self.device) for indices in parts)
         self.sizes = {"labelled": self.config.labelled_batch, "unlabelled": self.config.unlabelled_batch}
         self.steps = self.config.updates(len(self.data.images))
         if not self.steps:

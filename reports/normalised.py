@@ -1,0 +1,70 @@
+"""Checkpoints by other test-time statistics: how much of a figure is of the weights, and how much of the averages."""
+
+import pandas as pd
+
+from reports.audit import where
+from reports.cells import CELL, aggregate, clean, ordered
+from reports.layout import Table, pivot
+from reports.models import styles
+from reports.room import noted, shown
+from reports.section import Run, Section
+
+PREFIX, COST = "statistics/", "virtual_adversarial_cost"
+KINDS = {  # as recorded -> as printed, in the order of rows
+    "own": "as trained",
+    "labelled": "labelled images, clean pass",
+    "corrupted": "labelled images, noisy pass",
+    "batch": "each batch's own",
+}
+CAPTION = (
+    "Error in % without an attack and under one step of the fast gradient method, and the virtual adversarial cost "
+    "(smaller is smoother, directions as in the smoothness figure), of the same weights normalised by other "
+    "statistics: the averages that training took; averages over the labelled images alone, as the released runs have "
+    "them, through the clean path or with training's noise; the statistics of the batch itself, as in training, where "
+    "the answer to an image depends on its neighbours (250 test images at a time; not attacked). Mean ± standard "
+    "deviation over seeds (ddof 1), n in brackets where it is not the same in all."
+)
+
+
+def section(run: Run) -> Section:
+    """The tables; nothing where no other statistics were tried."""
+    found, heading = compared(run.records), "Other test-time statistics"
+    if not len(found):
+        return Section("statistics", heading, ())
+    part = shown(found)
+    return Section("statistics", heading, noted(tables(part), part, found), found)
+
+
+def compared(records: pd.DataFrame) -> pd.DataFrame:
+    """Records by other statistics, and beside them the same seeds' own, as an attack of that kind."""
+    tried = records[records["attack"].str.startswith(PREFIX)]
+    unattacked = tried["measure"] == "clean_error"
+    tried = tried.assign(norm=tried["norm"].mask(unattacked, "clean"), eps=tried["eps"].mask(unattacked, 0.0))
+    same = [*CELL, "seed", "norm", "eps"]
+    attacked = records[(records["attack"] == "fgm") & (records["measure"] == "attacked_error")]
+    own = pd.concat([clean(records), attacked]).assign(attack=f"{PREFIX}own")
+    own = own.merge(tried.loc[tried["measure"] != COST, same].drop_duplicates(), on=same)
+    return ordered(pd.concat([own, tried], ignore_index=True), [*CELL, "attack", "measure", "norm", "eps", "seed"])
+
+
+def tables(found: pd.DataFrame) -> list[Table]:
+    """For each data set and label count, of what `compared` found: rows model and statistics, columns norms, cost."""
+    result = []
+    for (dataset, labels), cell in found.groupby(["dataset", "labels"]):
+        means = aggregate(cell)
+        names = [column(*of) for of in means[["measure", "norm", "eps"]].itertuples(index=False, name=None)]
+        means = means.assign(statistics=means["attack"].str.removeprefix(PREFIX), column=names)
+        wide = pivot(means, ["model", "statistics"], "column")
+        at = pd.MultiIndex.from_product([styles(cell["model"]), KINDS], names=wide.index.names)
+        in_order = ordered(means.assign(last=means["measure"] == COST), ["last", "norm", "eps"])["column"]
+        frame = wide.reindex(index=at, columns=list(dict.fromkeys(in_order)))
+        frame = frame.rename_axis(columns=None).reset_index()
+        frame = frame.assign(statistics=frame["statistics"].replace(KINDS))
+        title = f"Other test-time statistics, {where(dataset, labels)}"
+        result.append(Table(f"statistics-{dataset}-{labels}", title, frame, CAPTION))
+    return result
+
+
+def column(measure: str, norm: str, eps: float) -> str:
+    """Its head: "clean", "Linf 0.3", "cost, eps 5"."""
+    return f"cost, eps {eps:g}" if measure == COST else norm if norm == "clean" else f"{norm} {eps:g}"
