@@ -15,13 +15,15 @@ KINDS = {  # as recorded -> as printed, in the order of rows
     "labelled": "labelled images, clean pass",
     "corrupted": "labelled images, noisy pass",
     "batch": "each batch's own",
+    "training": "each batch's own, with noise",
 }
 CAPTION = (
     "Error in % without an attack and under one step of the fast gradient method, and the virtual adversarial cost "
     "(smaller is smoother, directions as in the smoothness figure), of the same weights normalised by other "
     "statistics: the averages that training took; averages over the labelled images alone, as the released runs have "
-    "them, through the clean path or with training's noise; the statistics of the batch itself, as in training, where "
-    "the answer to an image depends on its neighbours (250 test images at a time; not attacked). Mean ± standard "
+    "them, through the clean path or with training's noise; the statistics of the 100 test images that are shown at "
+    "once, where the answer to an image and the attack on it depend on its neighbours: without noise, and with noise "
+    "drawn anew in every pass, which is the model as it is in training. Mean ± standard "
     "deviation over seeds (ddof 1), n in brackets where it is not the same in all."
 )
 

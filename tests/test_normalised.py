@@ -12,13 +12,14 @@ from synthetic import attacked, error
 from test_losses import build, oracle_parameters
 
 import zoo
+from attacks.gradients import input_gradient
 from benchmark import normalised
 from reports import render
 from reports.cells import RECORDS, checked
 from reports.normalised import compared, tables
 from zoo.checkpoints import load_checkpoint, of_seed
 from zoo.models import create
-from zoo.normalisation import BATCHES, averaged_over
+from zoo.normalisation import BATCHES, InBatch, averaged_over, labelled_noise
 from zoo.randomness import permutations
 
 DIGITS = zoo.load_dataset("digits")
@@ -106,6 +107,29 @@ def test_cost_where_statistics_move_with_the_batch(iterations):
     assert not np.allclose(model.costs(x, direction, 0.7, iterations), expected, rtol=0.01)
 
 
+def test_gradient_of_an_image_through_its_neighbours():
+    """Of the summed cross-entropy at the model's own predictions: J' (p - h), J over the whole batch."""
+    model, parameters, _, x = single("ladder")
+    clean = oracle.no_noise(parameters)
+    logits = oracle.encode(parameters, x.numpy(), clean).logits
+    slope = oracle.softmax(logits) - np.eye(logits.shape[1])[logits.argmax(1)]
+    expected = np.einsum("ncmi,nc->mi", oracle.jacobian(parameters, x.numpy(), 0, clean), slope)
+    found = input_gradient(InBatch(model), x, None).gradient
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_noise_of_training_is_drawn_anew_in_every_pass():
+    model, parameters, _, x = single("vat")
+    noisy, same = InBatch(model, torch.Generator().manual_seed(4)), torch.Generator().manual_seed(4)
+    for _ in range(2):
+        drawn = {name: value.numpy() for name, value in labelled_noise(model, len(x), same).items()}
+        scaled = [drawn.get(f"labelled/hidden/{layer}") for layer in range(oracle.depth(parameters) + 1)]
+        scaled = [None if noise is None else model.config.hidden_sd * noise for noise in scaled]
+        assert [noise is None for noise in scaled] == [True, False, False, False, True]
+        expected = oracle.encode(parameters, x.numpy(), scaled).logits
+        np.testing.assert_allclose(noisy(x).detach(), expected, **CLOSE)
+
+
 # ----------------------------------------------------------------------------------------------- a run
 
 
@@ -131,7 +155,7 @@ def test_a_finished_run_gets_them_without_training_anew(tmp_path, call, monkeypa
     assert call(*typed)[1][0].endswith("nothing to do")
     assert call("attack", *typed[1:], "--images", "20")[0] == 0
     after = records(tmp_path / "run/cells/vat-50")
-    assert after["attack"].str.startswith("statistics/").sum() == 2 * (2 * 3 + 4 + 1)  # an audit leaves them
+    assert after["attack"].str.startswith("statistics/").sum() == 2 * (4 * 3 + 4)  # an audit leaves them
 
 
 def test_what_a_run_records(tmp_path, call):
@@ -157,7 +181,7 @@ def test_what_a_run_records(tmp_path, call):
         wrong = [oracle.encode(parameters, x[part], clean).logits.argmax(1) != y[part] for part in parts]
         (recorded,) = found[seed, "clean_error", "statistics/batch"]
         assert recorded == pytest.approx(np.concatenate(wrong).mean(), abs=1 / len(y))
-        for kind in ("labelled", "corrupted"):
+        for kind in ("labelled", "corrupted", "batch", "training"):
             (clean_error,) = found[seed, "clean_error", f"statistics/{kind}"]
             assert found[seed, "attacked_error", f"statistics/{kind}", "Linf"] > clean_error
 
@@ -201,6 +225,7 @@ def test_table_by_hand():
         ["vat", "labelled images, clean pass", "20.00 ± 0.00", "30.00 ± 0.00", "3.50 ± 0.71"],
         ["vat", "labelled images, noisy pass", "-", "-", "-"],
         ["vat", "each batch's own", "4.00 ± 0.00", "-", "0.75 ± 0.71"],
+        ["vat", "each batch's own, with noise", "-", "-", "-"],
     ]
 
 

@@ -1,11 +1,11 @@
-"""A trained classifier by other test-time statistics: the same weights, normalised by averages over other images."""
+"""A trained classifier by other test-time statistics: the same weights, normalised by other images than in training."""
 
 import copy
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from zoo.classifier import Classifier
+from zoo.classifier import Classifier, Noise
 from zoo.randomness import permutations, stream
 from zoo.training import draw
 
@@ -23,10 +23,32 @@ def averaged_over(model: Classifier, images: Tensor, batch: int, seed: int, *, n
     own.encoder.tracked.zero_()
     order = permutations(seed, "statistics", 0, len(images), BATCHES * batch).view(BATCHES, batch)
     generator = stream(seed, "statistics/noise", 0, images.device)
-    shapes = own.noise_shapes({"labelled": batch, "unlabelled": batch}) if noise else {}
-    shapes = {name: shape for name, shape in shapes.items() if name.startswith("labelled/")}
     for chosen in order.to(images.device):
         x = images[chosen]
-        drawn = {name: value[0] for name, value in draw([generator], shapes).items()}
-        own.encoder.track((own.labelled_pass(x, drawn) if noise else own.encode(x)).statistics)
+        path = own.labelled_pass(x, labelled_noise(own, batch, generator)) if noise else own.encode(x)
+        own.encoder.track(path.statistics)
     return own
+
+
+def labelled_noise(model: Classifier, examples: int, generator: torch.Generator) -> Noise:
+    """New noise for training's pass of so many labelled examples, by a single-seed model."""
+    shapes = model.noise_shapes({"labelled": examples, "unlabelled": 1})
+    own = {name: shape for name, shape in shapes.items() if name.startswith("labelled/")}
+    return {name: values[0] for name, values in draw([generator], own).items()}
+
+
+class InBatch(nn.Module):
+    """A single-seed model by the statistics of whatever it is shown, (N, inputs) -> (N, classes): one's answer and
+    gradient depend on all N. With a generator through training's pass of labelled examples, its noise drawn anew.
+    """
+
+    def __init__(self, model: Classifier, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.model, self.generator = model, generator
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits."""
+        if self.generator is None:
+            return self.model.in_batch(x)
+        return self.model.labelled_pass(x, labelled_noise(self.model, len(x), self.generator)).logits
