@@ -21,8 +21,8 @@ from zoo.normalisation import InBatch, averaged_over
 from zoo.randomness import stream
 
 STAGE, COST = "statistics", "virtual_adversarial_cost"
-KINDS = OWN, LABELLED, CORRUPTED, IN_BATCH, TRAINING = tuple(
-    STATISTICS + kind for kind in ("own", "labelled", "corrupted", "batch", "training")
+OWN, UNLABELLED, LABELLED, CORRUPTED, IN_BATCH, TRAINING = (
+    STATISTICS + kind for kind in ("own", "unlabelled", "labelled", "corrupted", "batch", "training")
 )
 BATCH = 100  # test images that are normalised together, where the statistics are the batch's
 
@@ -33,9 +33,16 @@ def unnormalised(cell: Cell, folder: Path) -> list[int]:
         return []
     have = recorded(folder, "attacked_error") | recorded(folder, COST)
     radii = [(norm, eps) for norm in cell.attack.norms for eps in cell.attack.eps]
-    wanted = [(kind, *radius) for kind in KINDS if kind != OWN for radius in radii]
-    wanted += [(kind, "L2", cell.training.smoothness_eps) for kind in KINDS if kind != TRAINING]
+    averages = [kind for kind, *_ in averaged(cell)]
+    wanted = [(kind, *radius) for kind in (*averages, IN_BATCH, TRAINING) for radius in radii]
+    wanted += [(kind, "L2", cell.training.smoothness_eps) for kind in (OWN, *averages, IN_BATCH)]
     return [seed for seed in cell.seeds if any((seed, *each) not in have for each in wanted)]
+
+
+def averaged(cell: Cell) -> list[tuple[str, bool, bool]]:
+    """The averages that are not the model's own: kind, whether over labelled images, whether with noise."""
+    swapped = (UNLABELLED, False, False) if cell.model.statistics == "labelled" else (LABELLED, True, False)
+    return [swapped, (CORRUPTED, True, True)]
 
 
 @kept()
@@ -43,13 +50,15 @@ def store_normalised(cell: Cell, data: Dataset, folder: Path, seeds: Sequence[in
     """What some seeds' checkpoints err, under the paper's attack too, and cost, by each kind of statistics."""
     started = time.monotonic()
     training, device = cell.training, data.images.device
-    _, subsets, _ = divided(data, training.labels, training.validation, seeds)
+    pool, subsets, _ = divided(data, training.labels, training.validation, seeds)
     rows: dict[int, list[Any]] = {}
     for seed, subset in zip(seeds, subsets.to(device), strict=True):
-        model, images = load_checkpoint(checkpoint(folder, seed), device), data.images[subset]
+        model = load_checkpoint(checkpoint(folder, seed), device)
         rows[seed] = [*cost_rows(OWN, model, cell, seed, data), *cost_rows(IN_BATCH, model, cell, seed, data)]
-        for kind, noise in ((LABELLED, False), (CORRUPTED, True)):
-            other = averaged_over(model, images, training.labelled_batch, seed, noise=noise)
+        for kind, labelled, noise in averaged(cell):
+            images = data.images[subset if labelled else pool.to(device)]
+            batch = training.labelled_batch if labelled else training.unlabelled_batch
+            other = averaged_over(model, images, batch, seed, noise=noise)
             rows[seed] += [*error_rows(kind, other, cell, data), *cost_rows(kind, other, cell, seed, data)]
         noisy = InBatch(model, stream(seed, "statistics/training", 0, device))
         rows[seed] += [*error_rows(IN_BATCH, InBatch(model), cell, data), *error_rows(TRAINING, noisy, cell, data)]

@@ -12,18 +12,19 @@ from reports.section import Run, Section
 PREFIX, COST = "statistics/", "virtual_adversarial_cost"
 KINDS = {  # as recorded -> as printed, in the order of rows
     "own": "as trained",
-    "labelled": "labelled images, clean pass",
-    "corrupted": "labelled images, noisy pass",
+    "unlabelled": "unlabelled images",
+    "labelled": "labelled images",
+    "corrupted": "labelled images, with noise",
     "batch": "each batch's own",
     "training": "each batch's own, with noise",
 }
 CAPTION = (
     "Error in % without an attack and under one step of the fast gradient method, and the virtual adversarial cost "
     "(smaller is smoother, directions as in the smoothness figure), of the same weights normalised by other "
-    "statistics: the averages that training took; averages over the labelled images alone, as the released runs have "
-    "them, through the clean path or with training's noise; the statistics of the 100 test images that are shown at "
-    "once, where the answer to an image and the attack on it depend on its neighbours: without noise, and with noise "
-    "drawn anew in every pass, which is the model as it is in training. Mean ± standard "
+    "statistics: the averages that training took; averages over unlabelled images, or over the labelled alone, as the "
+    "released runs have them, through the clean path or with training's noise; the statistics of the 100 test images "
+    "that are shown at once, where the answer to an image and the attack on it depend on its neighbours: without "
+    "noise, and with noise drawn anew in every pass, which is the model as it is in training. Mean ± standard "
     "deviation over seeds (ddof 1), n in brackets where it is not the same in all."
 )
 
@@ -57,7 +58,8 @@ def tables(found: pd.DataFrame) -> list[Table]:
         names = [column(*of) for of in means[["measure", "norm", "eps"]].itertuples(index=False, name=None)]
         means = means.assign(statistics=means["attack"].str.removeprefix(PREFIX), column=names)
         wide = pivot(means, ["model", "statistics"], "column")
-        at = pd.MultiIndex.from_product([styles(cell["model"]), KINDS], names=wide.index.names)
+        rows = [(model, kind) for model in styles(cell["model"]) for kind in KINDS if (model, kind) in wide.index]
+        at = pd.MultiIndex.from_tuples(rows, names=wide.index.names)
         in_order = ordered(means.assign(last=means["measure"] == COST), ["last", "norm", "eps"])["column"]
         frame = wide.reindex(index=at, columns=list(dict.fromkeys(in_order)))
         frame = frame.rename_axis(columns=None).reset_index()

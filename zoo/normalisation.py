@@ -16,7 +16,7 @@ BATCHES = 500  # of which an average is taken: of the first one 0.7 % of its wei
 def averaged_over(model: Classifier, images: Tensor, batch: int, seed: int, *, noise: bool) -> Classifier:
     """A copy of a single-seed model whose test-time statistics are moving averages over batches of these images.
 
-    `images` (n, inputs), in batches of `batch` in an order that is the seed's, as training would see labelled images.
+    `images` (n, inputs), in batches of `batch` in an order that is the seed's, as training would see them.
     `noise`: through training's pass of labelled examples, for a ladder the corrupted path; else through the clean path.
     """
     own = copy.deepcopy(model)
