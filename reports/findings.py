@@ -1,15 +1,14 @@
 """What holds of the paper, what does not and why, in plain words with the figures: findings.md."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pandas as pd
 
-from reports import published
-from reports.cells import PAPER_EPS, aggregate, fast_gradient
+from reports import normalised, published
+from reports.cells import fast_gradient
 from reports.claims import VERDICTS, Judged, Pair, claims, judge
 from reports.comparison import AGAINST, Row, compare, untraceable_said, updates_said
-from reports.layout import Table, cell, interval, number, probability
+from reports.layout import Table, interval, number, probability
 from reports.section import Block, Run, Section
 
 HOW = (
@@ -19,7 +18,6 @@ HOW = (
     "pair alone, not corrected. The tests are in pairs.csv."
 )
 DECIDED = ("reproduced", "differs")
-IN_TRAINING = "statistics/training"
 MOST_OPEN = 4  # of an undecided claim's pairs, shown where none is decided
 COLUMNS = ["claim", "source", "verdict", "measure", "norm", "labels", "sure", "contrary", "open", "absent"]
 
@@ -115,25 +113,7 @@ def _reasons(run: Run) -> Iterator[str]:
         "and the released runs L2; batch sizes: its text says 100 unlabelled images, the released runs took 150 or "
         "250. Which of them this run took stands in the provenance, cell by cell."
     )
-    yield from _in_training(run.records)
-
-
-def _in_training(records: pd.DataFrame) -> Iterator[str]:
-    """What VAT errs under L-infinity as it is in training, which is how the paper's was attacked; where measured."""
-    of_vat = records[(records["model"] == "vat") & (records["norm"] == "Linf") & (records["eps"] == PAPER_EPS)]
-    of_vat = of_vat[(of_vat["dataset"] == "mnist") & (of_vat["measure"] == "attacked_error")]
-    found = aggregate(of_vat[of_vat["attack"].isin(["fgm", IN_TRAINING])]).set_index(["labels", "attack"])
-    printed = published.table2().query("model == 'vat' and norm == 'Linf'").set_index("labels")["printed"]
-    parts = []
-    for labels in sorted(set(printed.index) & set(of_vat.loc[of_vat["attack"] == IN_TRAINING, "labels"])):
-        noisy, own = (said_of(found.loc[(labels, each)]) for each in (IN_TRAINING, "fgm"))
-        parts.append(f"{noisy} % at {labels} labels, {printed[labels]} printed; by its averages {own} %")
-    if parts:
-        yield (
-            "VAT's L-infinity figures: attacked as it is in training, by the statistics of the batch and with noise, "
-            f"as the paper's was (see the corrections below), it errs on {'. '.join(parts)}. What robustness it has "
-            "by the batch's statistics it has not by any that leave an image to itself."
-        )
+    yield from normalised.said(run.records)
 
 
 def _vanished(attacked: pd.DataFrame) -> str:
@@ -179,11 +159,6 @@ def _corrections() -> Iterator[str]:
     )
     yield untraceable_said().removeprefix("† ")
     yield _attacked_in_training()
-
-
-def said_of(row: "pd.Series[Any]") -> str:
-    """ "21.00 ± 1.41 (2)"."""
-    return cell(row["mean"], row["sd"], int(row["n"]), int(row["diverged"]))
 
 
 def _attacked_in_training() -> str:
