@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from reports import normalised, published
-from reports.cells import fast_gradient
+from reports.cells import CELL, fast_gradient
 from reports.claims import VERDICTS, Judged, Pair, claims, judge
 from reports.comparison import AGAINST, Row, compare, untraceable_said, updates_said
 from reports.layout import Table, interval, number, probability
@@ -105,6 +105,7 @@ def _reasons(run: Run) -> Iterator[str]:
         theirs = " The paper: 250 epochs, decay from epoch 200." if run.paper == "VAL" else ""
         yield f"Training of this run: {said}.{theirs}"
     yield _vanished(fast_gradient(run.records))
+    yield from _rounded(run.records)
     if run.paper == "VAT":
         yield "eps: the paper prints only VAT's of Table 1 (2.0, Figure 2); where the others come from the suite says."
         return
@@ -132,6 +133,22 @@ def _vanished(attacked: pd.DataFrame) -> str:
         f"{number(100 * worst['value'], 2)} % ({worst['model']}, {worst['labels']} labels, seed {worst['seed']}, "
         f"{worst['norm']}). At most that share of any model's images looks robust for this reason."
     )
+
+
+def _rounded(records: pd.DataFrame) -> Iterator[str]:
+    """What rounding of the gradient can pass for, without being zero: float64 beside float32, where both were taken."""
+    place = [*CELL, "seed", "norm", "eps"]
+    errors = records[records["measure"] == "attacked_error"].dropna(subset="value")
+    single, double = (errors[errors["attack"] == attack][[*place, "value"]] for attack in ("fgm", "fgm/float64"))
+    pairs = single.merge(double, on=place, suffixes=("", "_float64"))
+    if len(pairs):
+        pairs = pairs.assign(more=pairs["value_float64"] - pairs["value"])
+        worst = pairs.sort_values("more", ascending=False, kind="stable").iloc[0]
+        yield (
+            f"Rounding: the step that a float64 gradient gives finds at most {number(100 * worst['more'], 2)} points "
+            f"of error more than float32's ({worst['model']}, {worst['labels']} labels, seed {worst['seed']}, "
+            f"{worst['norm']} {worst['eps']:g}; {len(pairs)} pairs). So much robustness is no more than lost digits."
+        )
 
 
 def _corrections() -> Iterator[str]:

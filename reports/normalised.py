@@ -14,7 +14,7 @@ from reports.section import Run, Section
 
 PREFIX, COST = "statistics/", "virtual_adversarial_cost"
 KINDS = {  # as recorded -> as printed, in the order of rows
-    "own": "as trained",
+    "own": "own averages",
     "unlabelled": "unlabelled images",
     "labelled": "labelled images",
     "corrupted": "labelled images, with noise",
@@ -96,7 +96,7 @@ def said(records: pd.DataFrame) -> Iterator[str]:
         parts = []
         for (attack, labels, model), other in found.items():
             if attack == PREFIX + kind and (model == "vat") == of_vat and (labels, model) in printed.index:
-                own = f"{found['fgm', labels, model]} as trained, {printed[labels, model]} printed"
+                own = f"{found['fgm', labels, model]} by its own averages, {printed[labels, model]} printed"
                 parts.append(f"{model} {other} % at {labels} labels ({own})")
         if parts:
             yield f"{text} Under L-infinity {PAPER_EPS:g}: {'; '.join(parts)}."

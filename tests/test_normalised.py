@@ -236,7 +236,7 @@ def test_table_by_hand():
     assert table.name == "statistics-digits-50"
     assert table.rows() == [
         ["model", "statistics", "clean", "Linf 0.3", "cost, eps 5"],
-        ["vat", "as trained", "11.00 ± 1.41", "50.00 ± 0.00", "20.50 ± 0.71"],
+        ["vat", "own averages", "11.00 ± 1.41", "50.00 ± 0.00", "20.50 ± 0.71"],
         ["vat", "labelled images", "20.00 ± 0.00", "30.00 ± 0.00", "3.50 ± 0.71"],
         ["vat", "each batch's own", "4.00 ± 0.00", "-", "0.75 ± 0.71"],
     ]
