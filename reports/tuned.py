@@ -9,8 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from reports.canvas import fit_scale, panels
+from reports.cells import ordered
+from reports.layout import Table, cell
 from reports.models import styles
-from reports.section import Picture, Run, Section
+from reports.section import Block, Picture, Run, Section
 
 SETTING = ["dataset", "labels", "updates", "model", "eps", "alpha", "power_iterations"]
 GREYS = (("#000000", "o", "-"), ("#555555", "s", "--"), ("#888888", "^", ":"), ("#000000", "v", (0, (5, 1, 1, 1))))
@@ -22,6 +24,11 @@ TEXT = {
     "iterations": "Virtual adversarial cost (left) and error (right) on validation images of models trained and "
     f"measured with K power iterations, K = 0 a random perturbation: VAT paper, equation 16 and Figure 4a. {SPREAD}",
 }
+TRIED = (
+    "Error on validation images in %; mean ± standard deviation over seeds (ddof 1), the number of seeds in brackets. "
+    "`tune` chooses among the longest trainings alone; shorter ones, of a schedule shortened in proportion, say which "
+    "are worth it."
+)
 HEADINGS = {"tuning": "Validation error against eps and alpha", "iterations": "The number of power iterations"}
 
 
@@ -31,7 +38,24 @@ def section(name: str, run: Run) -> Section:
     if not len(table):
         return Section(name, HEADINGS[name], ())
     draw = {"tuning": figure, "iterations": figure_of_iterations}[name]
-    return Section(name, HEADINGS[name], (Picture(table, draw, TEXT[name]),), table)
+    blocks: list[Block] = [Picture(table, draw, TEXT[name])]
+    return Section(name, HEADINGS[name], (*blocks, *([candidates(run.tuning)] if name == "tuning" else [])), table)
+
+
+def candidates(tuning: pd.DataFrame) -> Table:
+    """Every setting that was tried, shorter trainings too: within each model and budget by eps."""
+    tried = tuning[tuning["measure"] == "validation_error"]
+    place = [*SETTING, "n"]
+    errors = tried.groupby(place)["value"].agg(mean="mean", sd="std", seeds="count", of="size").reset_index()
+    order = ["dataset", "labels", "model", "updates", "power_iterations", "alpha", "eps", "n"]
+    errors = ordered(errors, order)
+    rows = errors[["mean", "sd", "seeds", "of"]].itertuples(index=False, name=None)
+    texts = [cell(mean, sd, seeds, of - seeds) for mean, sd, seeds, of in rows]
+    columns = {"dataset": "data", "power_iterations": "K", "n": "images"}
+    frame = errors[order].assign(**{name: errors[name].map("{:g}".format) for name in ("alpha", "eps")})
+    frame = frame.assign(updates=errors["updates"].map("{:,}".format), n=errors["n"].map("{:,}".format))
+    frame = frame.rename(columns=columns).assign(**{"validation error, %": texts})
+    return Table("tuning-candidates", "What was tried", frame, TRIED, folded=True)
 
 
 def means(tuning: pd.DataFrame) -> pd.DataFrame:
@@ -70,9 +94,9 @@ def figure(table: pd.DataFrame) -> Figure:
     swept = vat.groupby(["dataset", "labels", "eps"])["alpha"].transform("nunique") > 1
     canvas, axes = panels((len(rows), 1 + bool(swept.any())), (3.9, 2.6), "col", "row")
     looks = styles(table["model"])
-    for row, (where, cell) in zip(axes, rows, strict=True):
+    for row, (where, own) in zip(axes, rows, strict=True):
         lines = [(model, (s.colour, s.marker, s.line)) for model, s in looks.items()]
-        plain = cell[cell["alpha"] == 1]
+        plain = own[own["alpha"] == 1]
         _panel(row[0], plain, "eps", "model", lines, "validation_error", where)
         if len(row) > 1:
             own = vat[swept & (vat["labels"] == where[1]) & (vat["dataset"] == where[0])]
@@ -84,9 +108,9 @@ def figure_of_iterations(table: pd.DataFrame) -> Figure:
     """Rows label counts; left the cost, right the error over K, a line an eps."""
     rows = list(table.groupby(["dataset", "labels", "updates"]))
     canvas, axes = panels((len(rows), 2), (3.4, 2.6), "all", "none")
-    for row, (where, cell) in zip(axes, rows, strict=True):
+    for row, (where, own) in zip(axes, rows, strict=True):
         for axis, measure in zip(row, ("smoothness", "validation_error"), strict=True):
-            _panel(axis, cell, "power_iterations", "eps", _lines(cell["eps"]), measure, where)
+            _panel(axis, own, "power_iterations", "eps", _lines(own["eps"]), measure, where)
             axis.set_xlabel("K, power iterations")
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
             axis.set_ylim(0, 1.08 * axis.get_ylim()[1])

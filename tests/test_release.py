@@ -134,7 +134,7 @@ def test_nothing_to_release_is_one_line(checkout, call):
     fails(call("release", "--suite", "smoke"), "README.md is missing: release is for the project's own checkout")
 
 
-def test_a_tuning_alone_is_released_of_a_suite_whose_eps_are_not_chosen(checkout, call):
+def test_a_tuning_alone_is_released(checkout, call):
     (checkout / "README.md").write_text("# x\n")
     folder = checkout / "runs/vat-figures/tuning"
     folder.mkdir(parents=True)

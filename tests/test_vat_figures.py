@@ -73,6 +73,22 @@ def drawn(axis):
     return {c.get_label(): [np.asarray(v, float).tolist() for v in c[0].get_data()] for c in axis.containers}
 
 
+def test_all_that_was_tried_by_hand():
+    files = render(NOTHING, NOTHING, NOTHING, {}, tuning=pd.DataFrame(SWEPT))
+    page = files["report.md"].decode().split("What was tried")[1]
+    rows = [
+        [part.strip() for part in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| digits")
+    ]
+    assert [row[2:] for row in rows][:4] == [
+        ["rpt", "400", "0", "1", "1", "300", "30.00 (1)"],
+        ["rpt", "400", "0", "1", "4", "300", "30.00 (1)"],
+        ["vat", "10", "1", "1", "1", "300", "90.00 (1)"],
+        ["vat", "400", "0", "1", "1", "300", "0.00 (1)"],
+    ]
+    assert ["vat", "400", "1", "1", "2", "300", "25.00 ± 7.07 (2/3)"] in [row[2:] for row in rows]
+    assert len(rows) == 9
+
+
 def test_eps_and_alpha_by_hand():
     table = swept_sizes(FOUND)
     assert set(table["updates"]) == {400}
