@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from attacks import measure_fgm
 from attacks.checks import batches
-from benchmark.attacking import STATISTICS, checkpoint, finish, recorded, store
+from benchmark.attacking import STATISTICS, checkpoint, finish, forget, recorded, store
 from benchmark.suite import Cell
 from zoo.checkpoints import load_checkpoint
 from zoo.classifier import Classifier
@@ -62,6 +62,7 @@ def store_normalised(cell: Cell, data: Dataset, folder: Path, seeds: Sequence[in
             rows[seed] += [*error_rows(kind, other, cell, data), *cost_rows(kind, other, cell, seed, data)]
         noisy = InBatch(model, stream(seed, "statistics/training", 0, device))
         rows[seed] += [*error_rows(IN_BATCH, InBatch(model), cell, data), *error_rows(TRAINING, noisy, cell, data)]
+    forget(folder, seeds, lambda attack: attack.startswith(STATISTICS))  # of kinds that are made no more
     finish(STAGE, seeds, started, data, folder)
     store(folder, rows)
 

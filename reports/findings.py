@@ -144,10 +144,14 @@ def _rounded(records: pd.DataFrame) -> Iterator[str]:
     if len(pairs):
         pairs = pairs.assign(more=pairs["value_float64"] - pairs["value"])
         worst = pairs.sort_values("more", ascending=False, kind="stable").iloc[0]
+        if worst["more"] <= 0:
+            yield f"Rounding: none. No step of a float64 gradient, of {len(pairs)}, finds more errors than float32's."
+            return
         yield (
-            f"Rounding: the step that a float64 gradient gives finds at most {number(100 * worst['more'], 2)} points "
-            f"of error more than float32's ({worst['model']}, {worst['labels']} labels, seed {worst['seed']}, "
-            f"{worst['norm']} {worst['eps']:g}; {len(pairs)} pairs). So much robustness is no more than lost digits."
+            f"Rounding: the step that a float64 gradient gives finds up to {number(100 * worst['more'], 2)} points of "
+            f"error more than float32's ({worst['model']}, {worst['labels']} labels, {worst['dataset']}, seed "
+            f"{worst['seed']}, {worst['norm']} {worst['eps']:g}; the largest of {len(pairs)}). So much robustness is "
+            "no more than lost digits."
         )
 
 

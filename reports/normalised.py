@@ -26,7 +26,7 @@ AS_THE_PAPER = (  # by which statistics, whether VAT or the other models, and wh
         "training",
         True,
         "The paper's VAT was attacked as it is in training, with noise and by the statistics of the batch: see the "
-        "corrections below. What robustness a model has so it has not where an image is answered by itself.",
+        "corrections below.",
     ),
     (
         "labelled",
@@ -96,10 +96,10 @@ def said(records: pd.DataFrame) -> Iterator[str]:
         parts = []
         for (attack, labels, model), other in found.items():
             if attack == PREFIX + kind and (model == "vat") == of_vat and (labels, model) in printed.index:
-                own = f"{found['fgm', labels, model]} by its own averages, {printed[labels, model]} printed"
-                parts.append(f"{model} {other} % at {labels} labels ({own})")
+                own = f"{found.get(('fgm', labels, model), 'not measured')} by its own averages"
+                parts.append(f"{model} {other} at {labels} labels ({own}, {printed[labels, model]} printed)")
         if parts:
-            yield f"{text} Under L-infinity {PAPER_EPS:g}: {'; '.join(parts)}."
+            yield f"{text} Errors in % under L-infinity {PAPER_EPS:g}: {'; '.join(parts)}."
 
 
 def column(measure: str, norm: str, eps: float) -> str:

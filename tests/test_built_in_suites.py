@@ -3,8 +3,9 @@
 from itertools import product
 
 import pytest
-from running import cells_of
+from running import ROOT, cells_of
 
+from benchmark.choice import best
 from benchmark.suite import BUILT_IN, load_suite
 from zoo.config import RPT
 from zoo.randomness import stream
@@ -146,3 +147,14 @@ def test_appendix_a_layer_by_layer(suite, model, labels, weights, eps):
         assert cell.model.hyperparameters.denoising_weights == ()
     radii = eps if len(eps) < 2 else (eps[0], eps[1], eps[2], eps[2], eps[2], eps[2])
     assert cell.model.eps() == dict(enumerate(radii))
+
+
+@pytest.mark.parametrize(
+    ("name", "models"),
+    [("vat-supervised", ("rpt", "adversarial-linf", "adversarial-l2", "vat")), ("vat-quick", ("rpt", "vat"))],
+)
+def test_eps_are_what_tune_chose(name, models):
+    for cell in cells_of(name, models=models):
+        choice = best(ROOT / "published" / name / "tuning/tuning.csv", cell)
+        assert choice is not None
+        assert choice.hyperparameters == cell.model.hyperparameters
