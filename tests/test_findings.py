@@ -155,9 +155,7 @@ def test_what_float64_finds_beyond_float32():
     rows = [error("ladder", 0, 0.01, dataset="mnist"), step("fgm", 0, 0.58), step("fgm", 1, 0.6)]
     assert "Rounding" not in found(rows)[1]
     rows += [step("fgm/float64", 0, 0.73), step("fgm/float64", 1, 0.61), step("fgm/float64", 2, 0.99)]
-    said = (
-        "up to 15.00 points of error more than float32's (ladder, 50 labels, mnist, seed 0, Linf 0.3; the largest"
-    )
+    said = "up to 15.00 points of error more than float32's (ladder, 50 labels, mnist, seed 0, Linf 0.3; the largest"
     assert said in found(rows)[1]
     same = [step(attack, 0, 0.58) for attack in ("fgm", "fgm/float64")]
     assert "Rounding: none. No step of a float64 gradient, of 1, finds more" in found([rows[0], *same])[1]
