@@ -94,9 +94,9 @@ def figure(table: pd.DataFrame) -> Figure:
     swept = vat.groupby(["dataset", "labels", "eps"])["alpha"].transform("nunique") > 1
     canvas, axes = panels((len(rows), 1 + bool(swept.any())), (3.9, 2.6), "col", "row")
     looks = styles(table["model"])
-    for row, (where, own) in zip(axes, rows, strict=True):
+    for row, (where, there) in zip(axes, rows, strict=True):
         lines = [(model, (s.colour, s.marker, s.line)) for model, s in looks.items()]
-        plain = own[own["alpha"] == 1]
+        plain = there[there["alpha"] == 1]
         _panel(row[0], plain, "eps", "model", lines, "validation_error", where)
         if len(row) > 1:
             own = vat[swept & (vat["labels"] == where[1]) & (vat["dataset"] == where[0])]
