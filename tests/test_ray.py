@@ -1,5 +1,6 @@
 """Cells on a Ray cluster of several nodes on this machine: one is killed, and the records are those of a local run."""
 
+import asyncio
 import json
 import os
 import signal
@@ -8,11 +9,36 @@ import sys
 import pytest
 from running import ROOT, fails, files, results, said_by, typed, until, write_suite
 
+from benchmark.dispatch import Epoch
 from benchmark.progress import Progress
 
 pytestmark = pytest.mark.usefixtures("plain_pictures")
 
-LONG = (("epochs = 2", "epochs = 40"), ("decay_from = 1", "decay_from = 30"))
+LONGER = (
+    ("epochs = 2", "epochs = 200"),
+    ("decay_from = 1", "decay_from = 30"),
+)  # than a node takes to die, or a cluster to end its tasks
+
+
+class Gate:
+    """`Mailbox`, but an attempt goes no further than its first epoch until another has got there too.
+
+    So two attempts are at work at once, on a node of one core each, however long either took to begin.
+    """
+
+    def __init__(self):
+        self.letters, self.training = [], set()
+
+    async def put(self, number, letter):
+        self.letters.append((number, letter))
+        if isinstance(letter, Epoch):
+            self.training.add(number)
+            while len(self.training) < 2:
+                await asyncio.sleep(0.01)
+
+    async def take(self):
+        letters, self.letters = self.letters, []
+        return letters
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +106,8 @@ def test_a_node_is_killed_and_the_records_are_those_of_a_local_run(
     monkeypatch,
     shared,
 ):
-    suite, told = write_suite(tmp_path, *LONG), []
+    suite, told = write_suite(tmp_path, *LONGER), []
+    monkeypatch.setattr("benchmark.on_ray.Mailbox", Gate)
     assert call("run", "--suite", suite, "--out", tmp_path / "local")[0] == 0
     if not shared:
         monkeypatch.setattr("benchmark.on_ray.sees", lambda path, content: False)
@@ -128,8 +155,7 @@ def test_a_node_that_has_just_died_does_not_stop_a_run(tmp_path, call, cluster):
 def test_interrupted_on_a_cluster_of_its_own_a_run_goes_on(tmp_path, call):
     """Without an address a cluster is started here; a Ctrl-C goes to all processes of the terminal's group."""
     pytest.importorskip("ray", reason="ray is not installed: pip install -e '.[ray]'")
-    longer = (("epochs = 2", "epochs = 200"), LONG[1])  # than a cluster takes to end its tasks
-    suite = write_suite(tmp_path, *longer)
+    suite = write_suite(tmp_path, *LONGER)
     command = ("run", "--suite", suite, "--out", tmp_path / "run", "--engine", "ray")
     with typed(*command, start_new_session=True) as child:
         until(child, "vat-50: epoch 3 ")
