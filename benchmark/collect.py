@@ -226,7 +226,9 @@ def described(cell: Cell) -> str:
     parts += [perturbing(model)] if model.hyperparameters.eps else []
     parts += [] if model.normalised_logits else ["logits not normalised"]
     noise = f"{model.corruption_sd:g} everywhere" if model.hyperparameters.denoising_weights else ""
-    parts += [f"noise sd {noise or f'{model.hidden_sd:g} on hidden layers'}", f"test statistics {model.statistics}"]
+    parts += ["a scale at every layer"] if model.hidden_scale else []
+    where = "hidden layers" if model.noise_on == "normalised" else "activations"
+    parts += [f"noise sd {noise or f'{model.hidden_sd:g} on {where}'}", f"test statistics {model.statistics}"]
     return ", ".join(parts)
 
 

@@ -41,8 +41,8 @@ def unnormalised(cell: Cell, folder: Path) -> list[int]:
 
 def averaged(cell: Cell) -> list[tuple[str, bool, bool]]:
     """The averages that are not the model's own: kind, whether over labelled images, whether with noise."""
-    swapped = (UNLABELLED, False, False) if cell.model.statistics == "labelled" else (LABELLED, True, False)
-    return [swapped, (CORRUPTED, True, True)]
+    kinds = [(UNLABELLED, False, False), (LABELLED, True, False), (CORRUPTED, True, True)]
+    return [kind for kind in kinds if kind[0] != STATISTICS + cell.model.statistics]
 
 
 @kept()

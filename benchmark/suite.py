@@ -94,7 +94,7 @@ class Suite:
     attack: AttackConfig
     models: Annotated[tuple[str, ...], Field(min_length=1, max_length=100), AfterValidator(distinct)]
     labels: dict[int, LabelPlan] = Field(min_length=1, max_length=10_000)
-    model: dict[str, Any] = Field(default_factory=dict)
+    model: dict[str, Any] = Field(default_factory=dict)  # for all models; a table by a model's name for that one alone
     hyperparameters: dict[str, Hyperparameters] = Field(default_factory=dict)  # by cell, else model, else Appendix A
     ranges: dict[str, Range] = Field(default_factory=dict)  # of eps, by model: what `tune` searches
     paper: Literal["VAL", "VAT"] = "VAL"  # whose figures this suite's are compared with
@@ -185,8 +185,15 @@ def plan(
     for count in suite.labels:
         if count <= 0 or count % classes:
             raise BadInput(f"{source}: labels.{count}: expected a positive multiple of the {classes} classes")
-    for table, resolved_here in (("model", NOT_OF_MODEL), ("training", NOT_OF_TRAINING)):
-        for key in sorted(resolved_here & getattr(suite, table).keys()):
+    of_one = {f"model.{name}": suite.model[name] for name in MODELS if name in suite.model}
+    for table, given, resolved_here in (
+        ("model", suite.model, NOT_OF_MODEL),
+        *((table, given, NOT_OF_MODEL) for table, given in of_one.items()),
+        ("training", suite.training, NOT_OF_TRAINING),
+    ):
+        if not isinstance(given, dict):
+            raise BadInput(f"{source}: {table}: expected a table, got {given!r}")
+        for key in sorted(resolved_here & given.keys()):
             raise BadInput(f"{source} [{table}]: unknown key {key!r}; it belongs elsewhere in the suite")
     for count in labels:
         if count not in suite.labels:
@@ -222,11 +229,12 @@ def cell(suite: Suite, source: str, name: str, labels: int, seeds: tuple[int, ..
         raise BadInput(
             f"{source}: Appendix A has no values for {name!r} at {labels} labels: add [hyperparameters.{name}]{how}"
         )
-    options = suite.model | FIXED.get(name, {})
+    common = {field: value for field, value in suite.model.items() if field not in MODELS}
+    options = common | suite.model.get(name, {}) | FIXED.get(name, {})
     if name not in WITH_COST:
         options = {field: value for field, value in options.items() if field not in OF_COST}
     widths = (INPUTS[suite.dataset], *suite.widths)
-    where = f"{source} [model]"
+    where = f"{source} [model]" + (f" or [model.{name}]" if name in suite.model else "")
     model = validated(ModelConfig, {"name": name, "widths": widths, "hyperparameters": given} | options, where)
     at = suite.labels[labels]
     batches = {"labelled_batch": at.labelled_batch}

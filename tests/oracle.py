@@ -139,7 +139,12 @@ def activate(params: Params, ztilde: Array, layer: int) -> Array:
     shifted = ztilde + as_float64(params[f"shift_{layer}"])
     if layer == depth(params):
         return as_float64(params["scale"]) * shifted
-    return leaky_relu(shifted, slope_below_zero(params))
+    return leaky_relu(hidden_scale(params, layer) * shifted, slope_below_zero(params))
+
+
+def hidden_scale(params: Params, layer: int) -> Array:
+    """gamma of a hidden layer, as in the released VAT; 1 where the parameters have none (FACTS section 1)."""
+    return as_float64(params.get(f"scale_{layer}", np.float64(1.0)))
 
 
 def encode(
@@ -174,8 +179,12 @@ def climb(params: Params, path: Path, layer: int, noise: Noise, fixed: tuple[Arr
     z_pre = path.h[layer - 1] @ as_float64(params[f"weight_{layer}"])
     path.statistics[layer] = batch_statistics(z_pre) if fixed is None else fixed
     path.z[layer] = normalise_batch(z_pre, path.statistics[layer])
-    path.ztilde[layer] = add_noise(path.z[layer], noise, layer)
-    path.h[layer] = activate(params, path.ztilde[layer], layer)
+    if "noise_on_activation" in params:  # as in the released VAT, which has none at the logits
+        path.ztilde[layer] = path.z[layer]
+        path.h[layer] = add_noise(activate(params, path.z[layer], layer), hidden_only(noise), layer)
+    else:
+        path.ztilde[layer] = add_noise(path.z[layer], noise, layer)
+        path.h[layer] = activate(params, path.ztilde[layer], layer)
 
 
 # ----------------------------------------------------------------------------------------- the decoder
@@ -225,8 +234,9 @@ def jacobian(params: Params, ztilde_l: Array, layer: int, noise: Noise) -> Array
     found = np.einsum("nm,ui->numi", np.eye(examples), np.eye(width))  # d ztilde(layer) / d ztilde(layer)
     for below in range(layer, depth(params)):
         if below > 0:  # leaky ReLU of that layer; the inputs have none
-            shifted = path.ztilde[below] + as_float64(params[f"shift_{below}"])
-            slopes = leaky_relu_slope(shifted, slope_below_zero(params))
+            scale = hidden_scale(params, below)
+            shifted = scale * (path.ztilde[below] + as_float64(params[f"shift_{below}"]))
+            slopes = scale * leaky_relu_slope(shifted, slope_below_zero(params))
             found = slopes[:, :, None, None] * found
         found = np.einsum("numi,uv->nvmi", found, as_float64(params[f"weight_{below + 1}"]))
         z, variance = path.z[below + 1], path.statistics[below + 1][1]

@@ -136,6 +136,13 @@ def test_full_trains_the_papers_120_models():
     assert {cell.model.hidden_sd for cell in cells} == {0.5}
 
 
+def test_the_released_vat_is_another_network_than_the_ladders():
+    for cell in cells_of("released"):
+        network = (cell.model.noise_on, cell.model.hidden_scale, cell.model.statistics)
+        own = ("activation", True, "corrupted")
+        assert network == (own if cell.model.name == "vat" else ("normalised", False, "labelled"))
+
+
 @pytest.mark.parametrize("suite", ["full", "released"])
 @pytest.mark.parametrize(("model", "labels", "weights", "eps"), PUBLISHED)
 def test_appendix_a_layer_by_layer(suite, model, labels, weights, eps):

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from test_losses import build, expected
+from test_losses import RELEASED, build, expected
 from test_training import DIGITS, begin, state_of
 
 import zoo
 from zoo.arithmetic import PLAIN, Calculating, calculating
 from zoo.config import MODELS, TrainingConfig
 from zoo.fused import SMALL, Activate, Denoise, Distance, Fused, Normalise, matrix_precision
+from zoo.models import create
 from zoo.training import WORTH_COMPILING, fitting_engine, has_compiler
 
 CONFIG = TrainingConfig("digits", labels=100, labelled_batch=50, unlabelled_batch=100, epochs=50, decay_from=50)
@@ -17,6 +18,7 @@ WIDE = {"widths": (64, 96, 64, 48, 10)}
 FRESH = [("lvac-lw", {"scored_noise": "fresh"}), ("vat", {"scored_noise": "fresh", "sign": "larger"})]
 CASES = [pytest.param(name, {}, id=name) for name in MODELS]
 CASES += [pytest.param(name, options, id=f"{name}, scored otherwise") for name, options in FRESH]
+CASES += [pytest.param("vat", RELEASED | {"statistics": "corrupted"}, id="vat, the released network")]
 
 
 def after_steps(name, steps, engine="eager", data=DIGITS, **options):
@@ -51,10 +53,12 @@ def test_chains_gradients_against_finite_differences(lead):
     assert check(Distance.apply, (z, u, *statistics(*lead, 1, 4)))
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_every_fused_term_against_numpy(name):
+@pytest.mark.parametrize(
+    ("name", "options"), [*((name, {}) for name in MODELS), ("vat", RELEASED), ("adversarial-l2", RELEASED)]
+)
+def test_every_fused_term_against_numpy(name, options):
     """The oracle of the plain terms, in float64, for the chains too; and the gradients are those of the plain form."""
-    model, batch, noise = build(name)
+    model, batch, noise = build(name, **options)
     gradients = []
     for arithmetic in (PLAIN, Fused()):
         with calculating(model, arithmetic):
@@ -150,7 +154,7 @@ def close(training, reference, rel):
     for one, two in zip(reference.history, training.history, strict=True):
         assert one[:3] == two[:3]
         assert two[3] == pytest.approx(one[3], rel=rel), one[:3]
-    start = begin(reference.model.config.name, [0, 1], CONFIG, **WIDE).model.state_dict()
+    start = create(reference.model.config, [0, 1]).state_dict()
     for (key, one), two in zip(reference.model.state_dict().items(), training.model.state_dict().values(), strict=True):
         way = (one - start[key]).double().norm()
         assert (one - two).double().norm() <= 3 * rel * way + 1e-6, key

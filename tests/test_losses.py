@@ -36,9 +36,13 @@ def oracle_parameters(model, i):
     state = {name: tensor[i].detach().numpy() for name, tensor in model.named_parameters()}
     depth = len(WIDTHS) - 1
     found = {"scale": state["encoder.scale"][0], "leaky_slope": np.float64(model.config.leaky_slope)}
+    if model.config.noise_on == "activation":
+        found["noise_on_activation"] = np.float64(1)
     for layer in range(1, depth + 1):
         found[f"weight_{layer}"] = state[f"encoder.weight.{layer - 1}"]
         found[f"shift_{layer}"] = state[f"encoder.shift.{layer - 1}"][0]
+        if f"encoder.hidden_scale.{layer - 1}" in state:
+            found[f"scale_{layer}"] = state[f"encoder.hidden_scale.{layer - 1}"][0]
         if "decoder.weight.0" in state:
             found[f"decoder_weight_{layer}"] = state[f"decoder.weight.{layer - 1}"]
     for layer in range(depth + 1):
@@ -169,6 +173,15 @@ def test_a_cost_by_the_larger_sign_and_with_noise_of_its_own(name, scored_noise,
 @pytest.mark.parametrize("name", [*RPT, *ADVERSARIAL, "vat"])
 def test_the_vat_papers_models_with_its_relu_and_an_alpha(name, perturbed):
     check(*build(name, alpha=0.7, leaky_slope=0.0, perturbed=perturbed))
+
+
+RELEASED = {"noise_on": "activation", "hidden_scale": True}
+
+
+@pytest.mark.parametrize("options", [*({key: value} for key, value in RELEASED.items()), RELEASED])
+@pytest.mark.parametrize("name", sorted(set(MODELS) - set(LADDERS)))
+def test_noise_on_activations_and_a_scale_at_every_layer(name, options):
+    check(*build(name, scored_noise="fresh" if name == "vat" else "shared", **options))
 
 
 def check(model, batch, noise):

@@ -108,10 +108,12 @@ def test_noise_moves_the_direction():
 @pytest.mark.parametrize("held", [False, True])
 @pytest.mark.parametrize("noisy", [False, True])
 @pytest.mark.parametrize("start", range(len(WIDTHS)))
-@pytest.mark.parametrize("name", ["lvac-lw", "vat"])
-def test_linearised_products_against_automatic_differentiation(name, start, noisy, held):
-    """The model vat here without normalisation at the logits."""
-    model, generator = build(name, seeds=(0, 1), normalised_logits=name != "vat")
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("lvac-lw", {}), ("vat", {"normalised_logits": False}), ("vat", {"noise_on": "activation", "hidden_scale": True})],
+)
+def test_linearised_products_against_automatic_differentiation(name, options, start, noisy, held):
+    model, generator = build(name, seeds=(0, 1), **options)
     z, d = (gaussian(generator, 2, 12, WIDTHS[start]) for _ in range(2))
     v = gaussian(generator, 2, 12, WIDTHS[-1])
     noise = LayerNoise(0.5, [gaussian(generator, 2, 12, width) for width in WIDTHS]) if noisy else None

@@ -73,6 +73,7 @@ OTHER_MODEL = {
     "leaky_slope": 0.0,
     "statistics": "labelled",
 }
+OTHER_VAT = {"normalised_logits": False, "noise_on": "activation", "hidden_scale": True}
 TRAINING = TrainingConfig("digits", 50, 50, 200, 4, 2)
 OTHER_TRAINING = {
     "dataset": "mnist",
@@ -97,7 +98,7 @@ OTHER_TRAINING = {
 
 
 def test_the_fingerprint_changes_with_every_field():
-    assert {*OTHER_MODEL, "normalised_logits"} == {field.name for field in fields(ModelConfig)}
+    assert {*OTHER_MODEL, *OTHER_VAT} == {field.name for field in fields(ModelConfig)}
     assert {*OTHER_TRAINING, "points_at"} == {field.name for field in fields(TrainingConfig)}
     found = [fingerprint(MODEL, TRAINING)]
     found += [fingerprint(replace(MODEL, **{key: value}), TRAINING) for key, value in OTHER_MODEL.items()]
@@ -105,7 +106,8 @@ def test_the_fingerprint_changes_with_every_field():
     for tuned in (Hyperparameters((1.0, 2.5), (0.5,)), Hyperparameters((1.0, 2.0), (0.5,), 0.5)):
         found += [fingerprint(replace(MODEL, hyperparameters=tuned), TRAINING)]
     vat, points = ModelConfig("vat", (2, 20, 2), Hyperparameters(eps=(0.5,))), replace(TRAINING, dataset="moons")
-    found += [fingerprint(vat, points), fingerprint(replace(vat, normalised_logits=False), points)]
+    found += [fingerprint(replace(vat, **{key: value}), points) for key, value in OTHER_VAT.items()]
+    found += [fingerprint(vat, points), fingerprint(replace(vat, statistics="corrupted"), points)]
     found += [fingerprint(vat, replace(points, points_at=(0, 1)))]
     assert len(set(found)) == len(found)
 
@@ -150,6 +152,21 @@ BAD_SUITES = {
     "unknown key at the top": ([("[labels.50]", "widht = 3\n[labels.50]")], "'widht'", "'widths'"),
     "unknown key in [training]": ([("epochs", "evaluate_evry = 2\nepochs")], "'evaluate_evry'", "'evaluate_every'"),
     "unknown key in [model]": ([("power_iterations", "power_iteration")], "[model]", "'power_iterations'"),
+    "unknown key in [model.vat]": (
+        [("[training]", "[model.vat]\nnoise_onn = 1\n[training]")],
+        "[model] or [model.vat]: unknown key 'noise_onn'",
+        "'noise_on'",
+    ),
+    "a key of [model.vat] from elsewhere": (
+        [("[training]", "[model.vat]\nname = 1\n[training]")],
+        "[model.vat]",
+        "'name'",
+    ),
+    "[model.vat] is none": ([("power_iterations", "vat = 3\npower_iterations")], "model.vat: expected a table, got 3"),
+    "a ladder's hidden scale": (
+        [("power_iterations", "hidden_scale = true\npower_iterations")],
+        "hidden_scale = true has no meaning for model 'ladder'",
+    ),
     "unknown key in [labels.50]": ([("seeds", "sedes = [1]\nseeds")], "'labels.50.sedes'", "'seeds'"),
     "unknown key in [attack]": ([("norms", "norm = 2\nnorms")], "'attack.norm'", "'norms'"),
     "unknown hyper-parameter": ([("eps = [1.0]", "esp = [1.0]")], "'hyperparameters.vat.esp'", "'eps'"),

@@ -279,10 +279,13 @@ def test_three_steps_of_adam_against_numpy():
 
 @pytest.mark.parametrize(
     ("name", "statistics"),
-    [("supervised", "labelled"), ("vat", "unlabelled"), ("ladder", "labelled"), ("lvan", "unlabelled")],
+    [
+        *(("supervised", "labelled"), ("vat", "unlabelled"), ("ladder", "labelled"), ("lvan", "unlabelled")),
+        *(("vat", "corrupted"), ("ladder", "corrupted")),
+    ],
 )
-def test_running_statistics_are_bias_corrected_averages_of_clean_passes(name, statistics):
-    """Of t batches: sum of 0.99^(t - i) s_i over sum of 0.99^(t - i), with s_i of a clean NumPy pass."""
+def test_running_statistics_are_bias_corrected_averages_of_passes(name, statistics):
+    """Of t batches: sum of 0.99^(t - i) s_i over sum of 0.99^(t - i), with s_i of a NumPy pass: clean, or noisy."""
     training, met, depth = begin(name, [0, 1], statistics=statistics), [[], []], len(WIDTHS) - 1
     step = training.step
 
@@ -293,8 +296,12 @@ def test_running_statistics_are_bias_corrected_averages_of_clean_passes(name, st
             for layer in range(1, depth + 1):
                 parameters[f"weight_{layer}"] = state[f"encoder.weight.{layer - 1}"][seed]
                 parameters[f"shift_{layer}"] = state[f"encoder.shift.{layer - 1}"][seed, 0]
-            clean = oracle.encode(parameters, batch[statistics][seed].numpy(), oracle.no_noise(parameters))
-            met[seed].append(clean.statistics)
+            group, extra = statistics, oracle.no_noise(parameters)
+            if statistics == "corrupted":
+                group, kind, sd = "labelled", *(("corruption", 0.3) if name == "ladder" else ("hidden", 0.5))
+                names = [f"labelled/{kind}/{layer}" for layer in range(depth + 1)]
+                extra = [sd * noise[each][seed].numpy() if each in noise else None for each in names]
+            met[seed].append(oracle.encode(parameters, batch[group][seed].numpy(), extra).statistics)
         return step(batch, noise)
 
     training.step = spy

@@ -55,9 +55,12 @@ class Plain:
         """x @ weight."""
         return x @ weight
 
-    def project(self, z: Tensor, shift: Tensor, weight: Tensor, slope: float) -> Tensor:
-        """leaky ReLU(z + shift) @ weight, with its slope below zero."""
-        return F.leaky_relu(z + shift, slope) @ weight
+    def project(
+        self, z: Tensor, shift: Tensor, weight: Tensor, slope: float, noise: Tensor | None = None, sd: float = 0.0
+    ) -> Tensor:
+        """(leaky ReLU(z + shift) + sd * noise) @ weight, with its slope below zero."""
+        h = F.leaky_relu(z + shift, slope)
+        return (h if noise is None else torch.add(h, noise, alpha=sd)) @ weight
 
     def normalise(self, projection: Tensor, noise: Tensor | None, sd: float) -> tuple[Tensor, Statistics]:
         """The projection by the statistics of its batch, plus sd * noise; and the statistics."""

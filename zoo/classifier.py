@@ -50,7 +50,8 @@ class Classifier(nn.Module):
         super().__init__()
         self.config = config
         generators = None if seeds is None else [stream(seed, "initialisation") for seed in seeds]
-        self.encoder = Encoder(config.widths, generators, config.leaky_slope, config.normalised_logits)
+        options = (config.leaky_slope, config.normalised_logits, config.noise_on, config.hidden_scale)
+        self.encoder = Encoder(config.widths, generators, *options)
         self.build(generators)
 
     def build(self, generators: Sequence[torch.Generator] | None) -> None:
@@ -116,16 +117,22 @@ class Classifier(nn.Module):
 
     def losses(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
         """Cross-entropy of the noisy pass on labelled examples."""
-        self.track(batch)
-        return {"cross_entropy": cross_entropy(self.labelled_pass(batch.labelled, noise).logits, batch.labels)}
+        noisy = self.labelled_pass(batch.labelled, noise)
+        self.track(batch, noisy)
+        return {"cross_entropy": cross_entropy(noisy.logits, batch.labels)}
 
     def labelled_pass(self, x: Tensor, noise: Noise) -> Pass:
         """Training's pass of labelled examples, noise included: its logits are what the cross-entropy is of."""
         return self.encode(x, noise=self.hidden_noise(noise, "labelled"))
 
     @torch.no_grad()
-    def track(self, batch: Batch, clean: Pass | None = None) -> None:
-        """Update test-time statistics from a clean pass; `clean` is that of the unlabelled, where there is one."""
-        if self.config.statistics == "labelled":
-            clean = self.encode(batch.labelled)
-        self.encoder.track((clean or self.encode(batch.unlabelled)).statistics)
+    def track(self, batch: Batch, noisy: Pass, clean: Pass | None = None) -> None:
+        """Update test-time statistics: `noisy` is training's pass of the labelled, `clean` that of the unlabelled."""
+        match self.config.statistics:
+            case "corrupted":
+                used = noisy
+            case "labelled":
+                used = self.encode(batch.labelled)
+            case "unlabelled":
+                used = clean or self.encode(batch.unlabelled)
+        self.encoder.track(used.statistics)

@@ -19,6 +19,7 @@ from zoo.fused import Precision
 
 Count = Annotated[int, Field(ge=0, le=1000)]
 Counts = Annotated[tuple[Count, ...], Field(max_length=64)]
+Statistics = Literal["unlabelled", "labelled", "corrupted"]  # corrupted: labelled ones, in training's noisy pass
 Width = Annotated[int, Field(le=2**16)]
 Layered = Annotated[tuple[float, ...], Field(max_length=64)]
 MOST_WEIGHTS = 10**8  # of an encoder: a configuration from elsewhere must not fill the memory
@@ -39,11 +40,14 @@ FIXED: dict[str, dict[str, Any]] = {
     "adversarial-l2": {"norm": "L2", "statistics": "labelled"},  # VAT paper eq. 3
 }
 OF_COST = ("perturbations", "sign", "scored_noise")  # fields that say how a virtual adversarial cost is made
+NOT_OF_LADDERS = ("normalised_logits", "noise_on", "hidden_scale")  # their decoder is for the encoder without
 # Fields that came later, and what was done before: at these values hashes are what they were without them.
 LATER: dict[str, Any] = {
     "alpha": 1.0,
     "leaky_slope": 0.1,
     "normalised_logits": True,
+    "noise_on": "normalised",
+    "hidden_scale": False,
     "perturbations": 1,
     "sign": "drawn",
     "scored_noise": "shared",
@@ -89,7 +93,9 @@ class ModelConfig:
     scored_noise: Literal["shared", "fresh"] = "shared"  # of a cost's perturbed pass: the unperturbed one's, or its own
     leaky_slope: float = Field(default=0.1, ge=0, lt=1)  # of the activation below zero; 0: ReLU (VAT paper, section 4)
     normalised_logits: bool = True  # batch normalisation of the last layer too; not with a ladder's decoder
-    statistics: Literal["unlabelled", "labelled"] = "unlabelled"  # what test-time averages are taken over
+    noise_on: Literal["normalised", "activation"] = "normalised"  # what hidden noise is added to; a ladder's: the first
+    hidden_scale: bool = False  # a scale at every layer, not the logits alone; not with a ladder's decoder
+    statistics: Statistics = "unlabelled"  # what test-time averages are taken over
 
     @model_validator(mode="after")
     def consistent(self) -> "ModelConfig":
@@ -122,8 +128,9 @@ class ModelConfig:
             for field in OF_COST:
                 if getattr(self, field) != LATER[field]:
                     raise BadInput(f"{field} of {self.name!r} has no meaning: it has no virtual adversarial cost")
-        if not self.normalised_logits and self.name in LADDERS:
-            raise BadInput(f"normalised_logits = false has no meaning for model {self.name!r}")
+        for field in NOT_OF_LADDERS if self.name in LADDERS else ():
+            if (value := getattr(self, field)) != LATER[field]:
+                raise BadInput(f"{field} = {json.dumps(value)} has no meaning for model {self.name!r}")
         for field, value in FIXED.get(self.name, {}).items():
             if getattr(self, field) != value:
                 raise BadInput(f"{field} of {self.name!r}: expected {value!r}, got {getattr(self, field)!r}")

@@ -207,10 +207,12 @@ class Fused(Plain):
         result: Tensor = Bfloat16Product.apply(x, weight)  # type: ignore[no-untyped-call]
         return result
 
-    def project(self, z: Tensor, shift: Tensor, weight: Tensor, slope: float) -> Tensor:
-        dtype = torch.bfloat16 if self.short(weight) else z.dtype
+    def project(
+        self, z: Tensor, shift: Tensor, weight: Tensor, slope: float, noise: Tensor | None = None, sd: float = 0.0
+    ) -> Tensor:
+        dtype = torch.bfloat16 if self.short(weight) and noise is None else z.dtype
         h = Activate.apply(z, shift, slope, dtype)  # type: ignore[no-untyped-call]
-        return self.product(h, weight)
+        return self.product(h if noise is None else torch.add(h, noise, alpha=sd), weight)
 
     def normalise(self, projection: Tensor, noise: Tensor | None, sd: float) -> tuple[Tensor, Statistics]:
         z, mean, variance = Normalise.apply(projection, noise, sd)  # type: ignore[no-untyped-call]

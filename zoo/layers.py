@@ -47,6 +47,8 @@ class Encoder(Calculating):
     z(l) = normalised h(l-1) W(l); z~(l) = z(l) + noise; h(l) = leaky ReLU(z~(l) + shift(l)); logits = scale (z~(L) +
     shift(L)). Only the logits have a scale: below a leaky ReLU followed by batch normalisation it would be redundant.
     `normalised_logits` False: the last layer's projection is left as it is, without noise.
+    `noise_on` "activation": z~(l) = z(l); h(l) = leaky ReLU(z(l) + shift(l)) + noise. `hidden_scale`: there it is not
+    redundant, h(l) = leaky ReLU(scale(l) (z~(l) + shift(l))).
     """
 
     tracked: Tensor  # how many batches the running statistics have seen, (seeds,) or ()
@@ -57,14 +59,19 @@ class Encoder(Calculating):
         generators: Sequence[torch.Generator] | None = None,
         leaky_slope: float = 0.1,
         normalised_logits: bool = True,
+        noise_on: str = "normalised",
+        hidden_scale: bool = False,
     ) -> None:
         super().__init__()
         lead = () if generators is None else (len(generators),)
         self.widths, self.leaky_slope, self.normalised_logits = tuple(widths), leaky_slope, normalised_logits
+        self.behind = noise_on == "activation"
         pairs = list(pairwise(widths))
         self.weight = nn.ParameterList([gaussian_weight(generators, *pair) for pair in pairs])
         self.shift = nn.ParameterList([torch.zeros(*lead, 1, width) for width in widths[1:]])
         self.scale = nn.Parameter(torch.ones(*lead, 1, widths[-1]))
+        scaled = widths[1:-1] if hidden_scale else ()
+        self.hidden_scale = nn.ParameterList([torch.ones(*lead, 1, width) for width in scaled])
         for layer, width in enumerate(widths[1:], start=1):
             self.register_buffer(f"mean_{layer}", torch.zeros(*lead, 1, width))
             self.register_buffer(f"variance_{layer}", torch.ones(*lead, 1, width))
@@ -110,8 +117,11 @@ class Encoder(Calculating):
             if layer == 1:
                 projection = self.arithmetic.product(z, weight)
             else:
-                projection = self.arithmetic.project(z, self.shift[layer - 2], weight, self.leaky_slope)
-            extra = None if noise is None else noise.layers[layer]
+                z, shift = self.scaled(layer - 1, z, self.shift[layer - 2])
+                extra = noise.layers[layer - 1] if noise is not None and self.behind else None
+                sd = 0.0 if noise is None else noise.sd
+                projection = self.arithmetic.project(z, shift, weight, self.leaky_slope, extra, sd)
+            extra = None if noise is None or self.behind else noise.layers[layer]
             if layer == self.depth and not self.normalised_logits:
                 z, own = projection.to(self.scale.dtype), self.running_statistics()[-1]  # 0 and 1 for ever
             elif statistics is None:
@@ -124,6 +134,16 @@ class Encoder(Calculating):
             zs.append(z)
             used.append(own)
         return Pass(zs, used, self.scale * (z + self.shift[-1]))
+
+    def scaled(self, layer: int, *values: Tensor) -> Sequence[Tensor]:
+        """Each times the scale of a hidden layer, where it has one."""
+        return [self.hidden_scale[layer - 1] * value for value in values] if len(self.hidden_scale) else values
+
+    def slope(self, layer: int, z: Tensor) -> Tensor:
+        """d h(l) / d z~(l) at z~(l)."""
+        (shifted,) = self.scaled(layer, z + self.shift[layer - 1])
+        (slope,) = self.scaled(layer, (shifted > 0).to(z.dtype) * (1 - self.leaky_slope) + self.leaky_slope)
+        return slope
 
     @torch.no_grad()
     def linearise(
@@ -143,13 +163,12 @@ class Encoder(Calculating):
         weights, slopes, normalisations = list(self.weight)[start:], [], []
         for layer, (_, variance) in enumerate(path.statistics, start):
             below, above = path.z[layer - start : layer - start + 2]
-            active = below + self.shift[layer - 1] > 0 if layer > 0 else torch.ones((), device=z.device)
-            slopes.append(active.to(z.dtype) * (1 - self.leaky_slope) + self.leaky_slope)
+            slopes.append(torch.ones((), device=z.device) if layer == 0 else self.slope(layer, below))
             if layer == self.depth - 1 and not self.normalised_logits:
                 normalisations.append(torch.positive)  # as it is
                 break
             rsd = torch.rsqrt(variance + BATCH_NORM_EPSILON)
-            extra = None if noise is None else noise.layers[layer + 1]
+            extra = None if noise is None or self.behind else noise.layers[layer + 1]
             normalised = above if noise is None or extra is None else torch.sub(above, extra, alpha=noise.sd)
             moving = partial(through_statistics, normalised, rsd)
             normalisations.append(moving if statistics is None else partial(torch.mul, rsd))

@@ -39,8 +39,8 @@ class Ladder(Classifier):
     def losses(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
         """Only unlabelled examples are denoised; gradients reach clean path, corrupted path and decoder."""
         clean = self.encode(batch.unlabelled)
-        self.track(batch, clean)
         corrupted = {"labelled": self.labelled_pass(batch.labelled, noise)}
+        self.track(batch, corrupted["labelled"], clean)
         corrupted["unlabelled"] = self.corrupt(batch.unlabelled, noise, "unlabelled")
         reconstructions = self.decoder(corrupted["unlabelled"])
         costs = self.decoder.costs(reconstructions, clean, self.config.denoising_weights())
