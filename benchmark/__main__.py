@@ -132,8 +132,9 @@ cli.add_command(release)
 @cli.command(name="list")
 def list_() -> None:
     """Show suites, models, attacks and data sets."""
+    width = max(map(len, BUILT_IN))
     for name in BUILT_IN:
-        print(f"suite    {name:<15} {load_suite(name).description}")
+        print(f"suite    {name:<{width}}  {load_suite(name).description}")
     for kind, known in (
         ("model", MODELS),
         ("data", DATASETS),

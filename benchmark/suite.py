@@ -56,7 +56,8 @@ Seeds = Annotated[tuple[Seed, ...], Field(min_length=1, max_length=1000), AfterV
 NOT_OF_MODEL = {"name", "widths", "hyperparameters"}
 NOT_OF_TRAINING = {"dataset", "labels", "labelled_batch"}
 OF_THE_VAT_PAPER = ("vat-demo", "vat-quick", "vat-semi", "vat-supervised", "vat-figures")
-BUILT_IN = ("smoke", "quick", "standard", "full", "released", "smoothness", *OF_THE_VAT_PAPER)
+OF_THE_VAL_PAPER = ("smoke", "quick", "standard", "finite-difference", "full", "released", "smoothness")
+BUILT_IN = (*OF_THE_VAL_PAPER, *OF_THE_VAT_PAPER)
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -1,5 +1,6 @@
 """The built-in suites are what the papers and the released runs say."""
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -15,6 +16,7 @@ SEEDS = {50: (*FIVE, 1496, 2049, 370, 748, 7698), 100: FIVE, 1000: FIVE}
 BATCHES = {100: (100, 250), 1000: (100, 250)}
 SEVEN = ("supervised", "vat", "ladder", "lvac", "lvac-lw", "lvan", "lvan-lw")
 FUSIONS = ("vat", "ladder", "lvac", "lvac-lw", "lvan", "lvan-lw")
+PERTURBING = ("vat", "lvac", "lvac-lw", "lvan", "lvan-lw")
 ENCODER = (784, 1000, 500, 250, 250, 250, 10)
 
 # Appendix A as printed: model, labels, lambda of layers 0, 1 and all above, eps of layers 0, 1 and all above.
@@ -44,6 +46,7 @@ GRIDS = {  # data set, models, seeds by labels, epochs, first epoch of decay, (l
     "smoke": ("digits", SEVEN, {50: (0, 1), 100: (0, 1)}, 20, 16, {50: (50, 100), 100: (100, 100)}),
     "quick": ("mnist", SEVEN, dict.fromkeys((50, 100, 1000), (0, 1)), 10, 8, BATCHES | {50: (50, 250)}),
     "standard": ("mnist", SEVEN, dict.fromkeys((50, 100, 1000), (0, 1, 2)), 40, 32, BATCHES | {50: (50, 250)}),
+    "finite-difference": ("mnist", PERTURBING, {50: (0, 1, 2)}, 40, 32, {50: (50, 250)}),
     "full": ("mnist", FUSIONS, SEEDS, 250, 200, {50: (50, 100), 100: (100, 100), 1000: (100, 100)}),
     "released": ("mnist", FUSIONS, SEEDS, 250, 200, BATCHES | {50: (50, 150)}),
     "smoothness": ("mnist", SEVEN, {50: (8340, 8794, 2773)}, 150, 100, {50: (50, 100)}),
@@ -136,11 +139,21 @@ def test_full_trains_the_papers_120_models():
     assert {cell.model.hidden_sd for cell in cells} == {0.5}
 
 
-def test_the_released_vat_is_another_network_than_the_ladders():
-    for cell in cells_of("released"):
-        network = (cell.model.noise_on, cell.model.hidden_scale, cell.model.statistics)
-        own = ("activation", True, "corrupted")
-        assert network == (own if cell.model.name == "vat" else ("normalised", False, "labelled"))
+@pytest.mark.parametrize("suite", ["smoke", "standard", "full", "released", "smoothness"])
+def test_vat_has_the_network_of_the_released_runs_and_the_rest_the_ladders(suite):
+    for cell in cells_of(suite):
+        network = (cell.model.noise_on, cell.model.hidden_scale)
+        assert network == (("activation", True) if cell.model.name == "vat" else ("normalised", False))
+        labelled = "corrupted" if cell.model.name == "vat" else "labelled"
+        others = "labelled" if cell.model.name == "supervised" else "unlabelled"
+        assert cell.model.statistics == (labelled if suite == "released" else others)
+
+
+def test_finite_difference_differs_from_standard_in_that_alone():
+    assert [replace(cell, model=replace(cell.model, xi=None)) for cell in cells_of("finite-difference")] == cells_of(
+        "standard", models=PERTURBING, labels=[50]
+    )
+    assert {cell.model.xi for cell in cells_of("finite-difference")} == {1e-6}
 
 
 @pytest.mark.parametrize("suite", ["full", "released"])
