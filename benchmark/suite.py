@@ -170,6 +170,9 @@ def plan(
         for name in names:
             if name not in known:
                 raise BadInput(f"{source}: {unknown(kind, name, known)}")
+    for name, given in suite.model.items():
+        if isinstance(given, dict) and name not in suite.models:
+            raise BadInput(f"{source} [model.{name}]: {unknown('model', name, suite.models)}")
     for name in suite.attack.meanings:
         try:
             meaning(name)
@@ -230,10 +233,9 @@ def cell(suite: Suite, source: str, name: str, labels: int, seeds: tuple[int, ..
         raise BadInput(
             f"{source}: Appendix A has no values for {name!r} at {labels} labels: add [hyperparameters.{name}]{how}"
         )
-    common = {field: value for field, value in suite.model.items() if field not in MODELS}
-    options = common | suite.model.get(name, {}) | FIXED.get(name, {})
-    if name not in WITH_COST:
-        options = {field: value for field, value in options.items() if field not in OF_COST}
+    left_out = {*MODELS, *(() if name in WITH_COST else OF_COST)}  # of what is for all models
+    common = {field: value for field, value in suite.model.items() if field not in left_out}
+    options = common | FIXED.get(name, {}) | suite.model.get(name, {})
     widths = (INPUTS[suite.dataset], *suite.widths)
     where = f"{source} [model]" + (f" or [model.{name}]" if name in suite.model else "")
     model = validated(ModelConfig, {"name": name, "widths": widths, "hyperparameters": given} | options, where)

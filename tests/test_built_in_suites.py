@@ -7,6 +7,7 @@ import pytest
 from running import ROOT, cells_of
 
 from benchmark.choice import best
+from benchmark.collect import described
 from benchmark.suite import BUILT_IN, load_suite
 from zoo.config import RPT
 from zoo.randomness import stream
@@ -147,6 +148,9 @@ def test_vat_has_the_network_of_the_released_runs_and_the_rest_the_ladders(suite
         labelled = "corrupted" if cell.model.name == "vat" else "labelled"
         others = "labelled" if cell.model.name == "supervised" else "unlabelled"
         assert cell.model.statistics == (labelled if suite == "released" else others)
+        told = described(cell)
+        assert ("a scale at every layer" in told) == ("on activations" in told) == (cell.model.name == "vat")
+        assert ("on hidden layers" in told) == (cell.model.name == "supervised")
 
 
 def test_finite_difference_differs_from_standard_in_that_alone():

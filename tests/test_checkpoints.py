@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from test_losses import RELEASED
 
 import zoo
 from attacks import measure_fgm, measure_fgm_together
@@ -21,18 +22,18 @@ WIDTHS = (64, 12, 9, 10)
 SEEDS = (3, 5)
 
 
-def config_of(name):
+def config_of(name, **options):
     """A small model by name."""
     hyperparameters = Hyperparameters(
         denoising_weights=(1000.0, 10.0, 0.1) if name in LADDERS else (),
         eps=() if name in ("supervised", "ladder") else (0.5, 0.1) if name in LAYER_WISE else (0.5,),
     )
-    return ModelConfig(name, WIDTHS, hyperparameters, **FIXED.get(name, {}))
+    return ModelConfig(name, WIDTHS, hyperparameters, **FIXED.get(name, {}), **options)
 
 
-def build(name="lvan-lw"):
+def build(name="lvan-lw", **options):
     """A model of two seeds, every parameter and running statistic its own random number."""
-    model = create(config_of(name), SEEDS)
+    model = create(config_of(name, **options), SEEDS)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
@@ -67,9 +68,9 @@ def refusal(call):
 # ------------------------------------------------------------------------------------------------ round trip
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_each_seed_comes_back_as_it_was(tmp_path, name):
-    model = build(name)
+@pytest.mark.parametrize(("name", "options"), [*((name, {}) for name in MODELS), ("vat", RELEASED)])
+def test_each_seed_comes_back_as_it_was(tmp_path, name, options):
+    model = build(name, **options)
     wanted = model(images()).detach()
     assert (wanted[0] - wanted[1]).abs().min() > 1e-3
     for index, seed in enumerate(SEEDS):
@@ -234,9 +235,10 @@ def test_a_failed_write_leaves_the_old_file_alone(tmp_path, monkeypatch, failing
     assert [child.name for child in tmp_path.iterdir()] == ["file"]
 
 
-def test_small_checkpoints_too_can_be_one_model(tmp_path):
-    """A ladder's: they hold no decoder."""
-    model, x = build("ladder"), zoo.load_dataset("digits").test_images
+@pytest.mark.parametrize(("name", "options"), [("ladder", {}), ("vat", RELEASED)])
+def test_small_checkpoints_too_can_be_one_model(tmp_path, name, options):
+    """A ladder's hold no decoder."""
+    model, x = build(name, **options), zoo.load_dataset("digits").test_images
     alone = []
     for index, seed in enumerate(SEEDS):
         save_seed(tmp_path / str(seed), model, index, {})

@@ -181,11 +181,11 @@ def test_fifty_compiled_steps_are_the_references(name, options):
     compare("compiled", name, options)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_bfloat16_trains_like_float32(name):
+@pytest.mark.parametrize(("name", "options"), [*((name, {}) for name in MODELS), ("vat", RELEASED)])
+def test_bfloat16_trains_like_float32(name, options):
     """The same seeds, batches and noise, 50 steps of layers wide enough to be rounded: every term within 3 %."""
-    plain, terms = after_steps(name, 50, **WIDE)
-    short, rounded = after_steps(name, 50, config={"precision": "bfloat16"}, **WIDE)
+    plain, terms = after_steps(name, 50, **WIDE, **options)
+    short, rounded = after_steps(name, 50, config={"precision": "bfloat16"}, **WIDE, **options)
     assert terms.keys() == rounded.keys()
     for key, value in terms.items():
         assert rounded[key] == pytest.approx(value, rel=0.03), key

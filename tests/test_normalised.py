@@ -9,7 +9,7 @@ import pytest
 import torch
 from running import records, stages, write_suite
 from synthetic import attacked, error
-from test_losses import build, oracle_parameters
+from test_losses import RELEASED, build, oracle_parameters
 
 import zoo
 from attacks.gradients import input_gradient
@@ -26,9 +26,9 @@ DIGITS = zoo.load_dataset("digits")
 CLOSE = {"rtol": 1e-9, "atol": 1e-9}
 
 
-def single(name="lvan"):
+def single(name="lvan", **options):
     """A model without a seed axis, the oracle's names for its parameters, eight labelled images and twelve others."""
-    model, batch, _ = build(name, seeds=(3,))
+    model, batch, _ = build(name, seeds=(3,), **options)
     one = create(model.config).double()
     one.load_state_dict(of_seed(model.state_dict(), 0))
     return one.eval(), oracle_parameters(model, 0), batch.labelled[0], batch.unlabelled[0]
@@ -118,8 +118,9 @@ def test_gradient_of_an_image_through_its_neighbours():
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
 
 
-def test_noise_of_training_is_drawn_anew_in_every_pass():
-    model, parameters, _, x = single("vat")
+@pytest.mark.parametrize("options", [{}, RELEASED])
+def test_noise_of_training_is_drawn_anew_in_every_pass(options):
+    model, parameters, _, x = single("vat", **options)
     noisy, same = InBatch(model, torch.Generator().manual_seed(4)), torch.Generator().manual_seed(4)
     for _ in range(2):
         drawn = {name: value.numpy() for name, value in labelled_noise(model, len(x), same).items()}
@@ -186,14 +187,16 @@ def test_what_a_run_records(tmp_path, call):
             assert found[seed, "attacked_error", f"statistics/{kind}", "Linf"] > clean_error
 
 
-def test_a_model_of_labelled_averages_is_tried_by_unlabelled_ones(tmp_path, call):
-    labelled = ("power_iterations = 1\n", 'power_iterations = 1\nstatistics = "labelled"\n')
+@pytest.mark.parametrize("own", ["labelled", "corrupted"])
+def test_a_model_of_labelled_averages_is_tried_by_the_others(tmp_path, call, own):
+    labelled = ("power_iterations = 1\n", f'power_iterations = 1\nstatistics = "{own}"\n')
     name = write_suite(tmp_path, OTHER, labelled)
     assert call("run", "--suite", name, "--models", "vat", "--out", str(tmp_path / "run"))[0] == 0
     folder = tmp_path / "run/cells/vat-50"
     found = records(folder).set_index(["seed", "measure", "attack"])["value"]
     kinds = {attack for *_, attack in found.index if attack.startswith("statistics/")}
-    assert kinds == {f"statistics/{kind}" for kind in ("own", "unlabelled", "corrupted", "batch", "training")}
+    (other,) = {"labelled", "corrupted"} - {own}
+    assert kinds == {f"statistics/{kind}" for kind in ("own", "unlabelled", other, "batch", "training")}
     model = load_checkpoint(folder / "seed-0.safetensors")
     other = averaged_over(model, DIGITS.images, 200, 0, noise=False)
     error_rate = (other(DIGITS.test_images).argmax(1) != DIGITS.test_labels).double().mean()

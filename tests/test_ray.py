@@ -33,7 +33,9 @@ class Gate:
         self.letters.append((number, letter))
         if isinstance(letter, Epoch):
             self.training.add(number)
-            while len(self.training) < 2:
+            for _ in range(6000):  # a minute; then let the test fail by what it asserts
+                if len(self.training) > 1:
+                    break
                 await asyncio.sleep(0.01)
 
     async def take(self):

@@ -162,6 +162,26 @@ BAD_SUITES = {
         "[model.vat]",
         "'name'",
     ),
+    "a table of no model": ([("[training]", "[model.vta]\nxi = 1\n[training]")], "[model.vta]", "'vat'"),
+    "a table of a model that is not there": (
+        [("[training]", "[model.lvac]\nxi = 1\n[training]")],
+        "[model.lvac]",
+        "'lvac'",
+    ),
+    "a cost of a model without": (
+        [("[training]", '[model.ladder]\nsign = "larger"\n[training]')],
+        "[model.ladder]",
+        "no virtual adversarial cost",
+    ),
+    "iterations of a model whose name says none": (
+        [
+            ('["ladder", "vat"]', '["rpt"]'),
+            ("s.vat]", "s.rpt]"),
+            ("[training]", "[model.rpt]\npower_iterations = 5\n[training]"),
+        ],
+        "[model.rpt]",
+        "expected 0, got 5",
+    ),
     "[model.vat] is none": ([("power_iterations", "vat = 3\npower_iterations")], "model.vat: expected a table, got 3"),
     "a ladder's hidden scale": (
         [("power_iterations", "hidden_scale = true\npower_iterations")],

@@ -281,21 +281,26 @@ def test_three_steps_of_adam_against_numpy():
     ("name", "statistics"),
     [
         *(("supervised", "labelled"), ("vat", "unlabelled"), ("ladder", "labelled"), ("lvan", "unlabelled")),
-        *(("vat", "corrupted"), ("ladder", "corrupted")),
+        *(("vat", "corrupted"), ("vat, noise on activations", "corrupted"), ("ladder", "corrupted")),
     ],
 )
 def test_running_statistics_are_bias_corrected_averages_of_passes(name, statistics):
     """Of t batches: sum of 0.99^(t - i) s_i over sum of 0.99^(t - i), with s_i of a NumPy pass: clean, or noisy."""
-    training, met, depth = begin(name, [0, 1], statistics=statistics), [[], []], len(WIDTHS) - 1
+    name, behind = name.split(",")[0], "activations" in name
+    network = {"noise_on": "activation", "hidden_scale": True} if behind else {}
+    training, met, depth = begin(name, [0, 1], statistics=statistics, **network), [[], []], len(WIDTHS) - 1
     step = training.step
 
     def spy(batch, noise):
         state = {key: value.double().numpy().copy() for key, value in training.model.state_dict().items()}
         for seed in range(2):
             parameters = {"scale": state["encoder.scale"][seed, 0]}
+            parameters |= {"noise_on_activation": np.float64(1)} if behind else {}
             for layer in range(1, depth + 1):
                 parameters[f"weight_{layer}"] = state[f"encoder.weight.{layer - 1}"][seed]
                 parameters[f"shift_{layer}"] = state[f"encoder.shift.{layer - 1}"][seed, 0]
+                if behind and layer < depth:
+                    parameters[f"scale_{layer}"] = state[f"encoder.hidden_scale.{layer - 1}"][seed, 0]
             group, extra = statistics, oracle.no_noise(parameters)
             if statistics == "corrupted":
                 group, kind, sd = "labelled", *(("corruption", 0.3) if name == "ladder" else ("hidden", 0.5))

@@ -20,14 +20,14 @@ from zoo.perturbation import Linearised
 class Pass:
     """One way through the encoder: what every layer held, and the logits (..., examples, classes)."""
 
-    z: list[Tensor]  # z~(l) for l = start..L, (..., examples, units): normalised, noise added, before the shift
+    z: list[Tensor]  # z~(l) for l = start..L, (..., examples, units): normalised, before the shift; see `Encoder`
     statistics: list[Statistics]  # of the projections of layers start+1..L
     logits: Tensor
 
 
 @dataclass(frozen=True)
 class LayerNoise:
-    """What a pass adds to its z(l): sd times standard Gaussian noise by layer 0..L, None where there is none."""
+    """What a pass adds to its layers: sd times standard Gaussian noise by layer 0..L, None where there is none."""
 
     sd: float
     layers: Sequence[Tensor | None]
@@ -47,8 +47,8 @@ class Encoder(Calculating):
     z(l) = normalised h(l-1) W(l); z~(l) = z(l) + noise; h(l) = leaky ReLU(z~(l) + shift(l)); logits = scale (z~(L) +
     shift(L)). Only the logits have a scale: below a leaky ReLU followed by batch normalisation it would be redundant.
     `normalised_logits` False: the last layer's projection is left as it is, without noise.
-    `noise_on` "activation": z~(l) = z(l); h(l) = leaky ReLU(z(l) + shift(l)) + noise. `hidden_scale`: there it is not
-    redundant, h(l) = leaky ReLU(scale(l) (z~(l) + shift(l))).
+    `noise_on` "activation": z~(l) = z(l), h(l) = leaky ReLU(z(l) + shift(l)) + noise, and the logits have none.
+    `hidden_scale`: h(l) = leaky ReLU(scale(l) (z~(l) + shift(l))), by which a layer can outgrow noise behind it.
     """
 
     tracked: Tensor  # how many batches the running statistics have seen, (seeds,) or ()
@@ -107,7 +107,8 @@ class Encoder(Calculating):
     ) -> Pass:
         """From z~(start), (..., examples, units), to the logits.
 
-        `noise` is added to z(l) for l > start. `statistics` of layers start+1..L, else the batch's own.
+        `noise` is added to z(l) for l > start, or to the activations h(l) for l >= start, 0 and L excepted.
+        `statistics` of layers start+1..L, else the batch's own.
         `perturb(l, z~(l))` replaces z~(l), the start included.
         """
         z = z if perturb is None else perturb(start, z)
