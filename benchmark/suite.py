@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 from attacks import NORMS, Budget, meaning
 from zoo.config import (
     FIXED,
+    LADDERS,
     MODELS,
     OF_COST,
     STRICT,
@@ -56,7 +57,8 @@ Seeds = Annotated[tuple[Seed, ...], Field(min_length=1, max_length=1000), AfterV
 NOT_OF_MODEL = {"name", "widths", "hyperparameters"}
 NOT_OF_TRAINING = {"dataset", "labels", "labelled_batch"}
 OF_THE_VAT_PAPER = ("vat-demo", "vat-quick", "vat-semi", "vat-supervised", "vat-figures")
-OF_THE_VAL_PAPER = ("smoke", "quick", "standard", "finite-difference", "full", "released", "smoothness")
+VARIANTS = ("finite-difference", "released-decoder")  # of `standard`
+OF_THE_VAL_PAPER = ("smoke", "quick", "standard", *VARIANTS, "full", "released", "smoothness")
 BUILT_IN = (*OF_THE_VAL_PAPER, *OF_THE_VAT_PAPER)
 
 
@@ -233,7 +235,7 @@ def cell(suite: Suite, source: str, name: str, labels: int, seeds: tuple[int, ..
         raise BadInput(
             f"{source}: Appendix A has no values for {name!r} at {labels} labels: add [hyperparameters.{name}]{how}"
         )
-    left_out = {*MODELS, *(() if name in WITH_COST else OF_COST)}  # of what is for all models
+    left_out = {*MODELS, *(() if name in WITH_COST else OF_COST), *(() if name in LADDERS else ("decoder",))}
     common = {field: value for field, value in suite.model.items() if field not in left_out}
     options = common | FIXED.get(name, {}) | suite.model.get(name, {})
     widths = (INPUTS[suite.dataset], *suite.widths)

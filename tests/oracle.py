@@ -202,17 +202,23 @@ def decode_cost(params: Params, corrupted: Path, clean: Path, lambdas: Sequence[
     """Weighted denoising costs of layers 0..L, Rasmus Algorithm 1, in that order.
 
     Cost of layer l: lambda_l / d_l * mean over examples of the squared error summed over units, between
-    zhat(l) normalised with the clean path's statistics (not at l = 0) and the clean path's z(l).
+    zhat(l) normalised with the clean path's statistics (not at l = 0) and the clean path's z(l). "released_decoder"
+    among the parameters: as tf-ssl's lva.py at 02b1283 does it instead, with activations for z where 0 < l < L.
     """
-    layers = depth(params)
+    layers, released = depth(params), "released_decoder" in params
     costs = [0.0] * (layers + 1)
-    top = softmax(corrupted.logits)
+    top = corrupted.logits if released else softmax(corrupted.logits)
     u = normalise_batch(top, batch_statistics(top))
     for layer in range(layers, -1, -1):
-        zhat = gauss_combinator(corrupted.ztilde[layer], u, params[f"combinator_{layer}"])
+        activations = released and 0 < layer < layers
+        seen, target = (corrupted.h, clean.h) if activations else (corrupted.ztilde, clean.z)
+        zhat = gauss_combinator(seen[layer], u, params[f"combinator_{layer}"])
         reconstruction = zhat if layer == 0 else normalise_batch(zhat, clean.statistics[layer])
+        if released and layer > 0:
+            mean, variance = clean.statistics[layer]
+            reconstruction = (zhat - mean) / np.sqrt(variance**2 + BATCH_NORM_EPSILON)  # there without epsilon
         examples, width = zhat.shape
-        squared_error = float(((reconstruction - clean.z[layer]) ** 2).sum())
+        squared_error = float(((reconstruction - target[layer]) ** 2).sum())
         costs[layer] = lambdas[layer] / width * squared_error / examples
         if layer > 0:
             projected = zhat @ as_float64(params[f"decoder_weight_{layer}"])

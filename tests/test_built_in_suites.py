@@ -9,7 +9,7 @@ from running import ROOT, cells_of
 from benchmark.choice import best
 from benchmark.collect import described
 from benchmark.suite import BUILT_IN, load_suite
-from zoo.config import RPT
+from zoo.config import LADDERS, RPT
 from zoo.randomness import stream
 
 FIVE = (8340, 8794, 2773, 967, 2368)
@@ -48,6 +48,14 @@ GRIDS = {  # data set, models, seeds by labels, epochs, first epoch of decay, (l
     "quick": ("mnist", SEVEN, dict.fromkeys((50, 100, 1000), (0, 1)), 10, 8, BATCHES | {50: (50, 250)}),
     "standard": ("mnist", SEVEN, dict.fromkeys((50, 100, 1000), (0, 1, 2)), 40, 32, BATCHES | {50: (50, 250)}),
     "finite-difference": ("mnist", PERTURBING, {50: (0, 1, 2)}, 40, 32, {50: (50, 250)}),
+    "released-decoder": (
+        "mnist",
+        LADDERS,
+        dict.fromkeys((50, 100), (0, 1, 2)),
+        40,
+        32,
+        {50: (50, 250), 100: (100, 250)},
+    ),
     "full": ("mnist", FUSIONS, SEEDS, 250, 200, {50: (50, 100), 100: (100, 100), 1000: (100, 100)}),
     "released": ("mnist", FUSIONS, SEEDS, 250, 200, BATCHES | {50: (50, 150)}),
     "smoothness": ("mnist", SEVEN, {50: (8340, 8794, 2773)}, 150, 100, {50: (50, 100)}),
@@ -153,11 +161,18 @@ def test_vat_has_the_network_of_the_released_runs_and_the_rest_the_ladders(suite
         assert ("on hidden layers" in told) == (cell.model.name == "supervised")
 
 
-def test_finite_difference_differs_from_standard_in_that_alone():
-    assert [replace(cell, model=replace(cell.model, xi=None)) for cell in cells_of("finite-difference")] == cells_of(
-        "standard", models=PERTURBING, labels=[50]
-    )
-    assert {cell.model.xi for cell in cells_of("finite-difference")} == {1e-6}
+VARIANTS = [
+    ("finite-difference", PERTURBING, [50], {"xi": 1e-6}, {"xi": None}),
+    ("released-decoder", LADDERS, [50, 100], {"decoder": "released"}, {"decoder": "rasmus"}),
+]
+
+
+@pytest.mark.parametrize(("name", "models", "labels", "own", "standard"), VARIANTS)
+def test_a_variant_differs_from_standard_in_one_thing(name, models, labels, own, standard):
+    cells = cells_of(name)
+    assert [replace(cell, model=replace(cell.model, **own)) for cell in cells] == cells
+    as_standard = [replace(cell, model=replace(cell.model, **standard)) for cell in cells]
+    assert as_standard == cells_of("standard", models=models, labels=labels)
 
 
 @pytest.mark.parametrize("suite", ["full", "released"])

@@ -18,6 +18,8 @@ WIDE = {"widths": (64, 96, 64, 48, 10)}
 FRESH = [("lvac-lw", {"scored_noise": "fresh"}), ("vat", {"scored_noise": "fresh", "sign": "larger"})]
 CASES = [pytest.param(name, {}, id=name) for name in MODELS]
 CASES += [pytest.param(name, options, id=f"{name}, scored otherwise") for name, options in FRESH]
+DECODER = {"decoder": "released"}
+CASES += [pytest.param("ladder", DECODER, id="ladder, the released decoder")]
 CASES += [pytest.param("vat", RELEASED | {"statistics": "corrupted"}, id="vat, the released network")]
 
 
@@ -54,7 +56,8 @@ def test_chains_gradients_against_finite_differences(lead):
 
 
 @pytest.mark.parametrize(
-    ("name", "options"), [*((name, {}) for name in MODELS), ("vat", RELEASED), ("adversarial-l2", RELEASED)]
+    ("name", "options"),
+    [*((name, {}) for name in MODELS), ("vat", RELEASED), ("adversarial-l2", RELEASED), ("lvan-lw", DECODER)],
 )
 def test_every_fused_term_against_numpy(name, options):
     """The oracle of the plain terms, in float64, for the chains too; and the gradients are those of the plain form."""
@@ -181,7 +184,9 @@ def test_fifty_compiled_steps_are_the_references(name, options):
     compare("compiled", name, options)
 
 
-@pytest.mark.parametrize(("name", "options"), [*((name, {}) for name in MODELS), ("vat", RELEASED)])
+@pytest.mark.parametrize(
+    ("name", "options"), [*((name, {}) for name in MODELS), ("vat", RELEASED), ("ladder", DECODER)]
+)
 def test_bfloat16_trains_like_float32(name, options):
     """The same seeds, batches and noise, 50 steps of layers wide enough to be rounded: every term within 3 %."""
     plain, terms = after_steps(name, 50, **WIDE, **options)

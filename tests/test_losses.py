@@ -36,6 +36,8 @@ def oracle_parameters(model, i):
     state = {name: tensor[i].detach().numpy() for name, tensor in model.named_parameters()}
     depth = len(WIDTHS) - 1
     found = {"scale": state["encoder.scale"][0], "leaky_slope": np.float64(model.config.leaky_slope)}
+    if model.config.decoder == "released":
+        found["released_decoder"] = np.float64(1)
     if model.config.noise_on == "activation":
         found["noise_on_activation"] = np.float64(1)
     for layer in range(1, depth + 1):
@@ -182,6 +184,11 @@ RELEASED = {"noise_on": "activation", "hidden_scale": True}
 @pytest.mark.parametrize("name", sorted(set(MODELS) - set(LADDERS)))
 def test_noise_on_activations_and_a_scale_at_every_layer(name, options):
     check(*build(name, scored_noise="fresh" if name == "vat" else "shared", **options))
+
+
+@pytest.mark.parametrize("name", LADDERS)
+def test_the_released_decoder(name):
+    check(*build(name, decoder="released"))
 
 
 def check(model, batch, noise):

@@ -72,6 +72,7 @@ OTHER_MODEL = {
     "scored_noise": "fresh",
     "leaky_slope": 0.0,
     "statistics": "labelled",
+    "decoder": "released",
 }
 OTHER_VAT = {"normalised_logits": False, "noise_on": "activation", "hidden_scale": True}
 TRAINING = TrainingConfig("digits", 50, 50, 200, 4, 2)
@@ -181,6 +182,11 @@ BAD_SUITES = {
         ],
         "[model.rpt]",
         "expected 0, got 5",
+    ),
+    "a decoder of a model without": (
+        [("[training]", '[model.vat]\ndecoder = "released"\n[training]')],
+        "[model.vat]",
+        "it has none",
     ),
     "[model.vat] is none": ([("power_iterations", "vat = 3\npower_iterations")], "model.vat: expected a table, got 3"),
     "a ladder's hidden scale": (

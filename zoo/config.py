@@ -48,6 +48,7 @@ LATER: dict[str, Any] = {
     "normalised_logits": True,
     "noise_on": "normalised",
     "hidden_scale": False,
+    "decoder": "rasmus",
     "perturbations": 1,
     "sign": "drawn",
     "scored_noise": "shared",
@@ -94,6 +95,7 @@ class ModelConfig:
     leaky_slope: float = Field(default=0.1, ge=0, lt=1)  # of the activation below zero; 0: ReLU (VAT paper, section 4)
     normalised_logits: bool = True  # batch normalisation of the last layer too; not with a ladder's decoder
     noise_on: Literal["normalised", "activation"] = "normalised"  # what hidden noise is added to; a ladder's: the first
+    decoder: Literal["rasmus", "released"] = "rasmus"  # a ladder's: of Rasmus et al. (2015), or of the released runs
     hidden_scale: bool = False  # a scale at every layer, not the logits alone; not with a ladder's decoder
     statistics: Statistics = "unlabelled"  # what test-time averages are taken over
 
@@ -131,6 +133,8 @@ class ModelConfig:
         for field in NOT_OF_LADDERS if self.name in LADDERS else ():
             if (value := getattr(self, field)) != LATER[field]:
                 raise BadInput(f"{field} = {json.dumps(value)} has no meaning for model {self.name!r}")
+        if self.decoder != LATER["decoder"] and self.name not in LADDERS:
+            raise BadInput(f"decoder of {self.name!r} has no meaning: it has none")
         for field, value in FIXED.get(self.name, {}).items():
             if getattr(self, field) != value:
                 raise BadInput(f"{field} of {self.name!r}: expected {value!r}, got {getattr(self, field)!r}")

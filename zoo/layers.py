@@ -5,12 +5,13 @@ Weights have shape (..., fan_in, fan_out), statistics run over axis -2, `@` broa
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from zoo.arithmetic import BATCH_NORM_EPSILON, Calculating, Statistics, standardise, through_statistics
 from zoo.perturbation import Linearised
@@ -136,6 +137,12 @@ class Encoder(Calculating):
             used.append(own)
         return Pass(zs, used, self.scale * (z + self.shift[-1]))
 
+    def activated(self, path: Pass) -> Pass:
+        """A pass from the input with the activations h(l) of its hidden layers in the place of their z~(l)."""
+        hidden = range(1, self.depth)
+        active = {layer: F.leaky_relu(path.z[layer] + self.shift[layer - 1], self.leaky_slope) for layer in hidden}
+        return replace(path, z=[active.get(layer, z) for layer, z in enumerate(path.z)])
+
     def scaled(self, layer: int, *values: Tensor) -> Sequence[Tensor]:
         """Each times the scale of a hidden layer, where it has one."""
         return [self.hidden_scale[layer - 1] * value for value in values] if len(self.hidden_scale) else values
@@ -191,10 +198,18 @@ class Encoder(Calculating):
 
 
 class Decoder(Calculating):
-    """The ladder's decoder, symmetric to the encoder, with the Gaussian combinator of Rasmus et al. (2015)."""
+    """The ladder's decoder, symmetric to the encoder, with the Gaussian combinator of Rasmus et al. (2015).
 
-    def __init__(self, widths: Sequence[int], generators: Sequence[torch.Generator] | None = None) -> None:
+    `released`: that of the VAL paper's released runs, which differs in three things. Of a hidden layer it denoises
+    the activation h(l) where Rasmus et al. have z(l) (see `Encoder.activated`), it divides by the variance instead of
+    its root, and its top signal are the logits, not their softmax.
+    """
+
+    def __init__(
+        self, widths: Sequence[int], generators: Sequence[torch.Generator] | None = None, released: bool = False
+    ) -> None:
         super().__init__()
+        self.released = released
         lead = () if generators is None else (len(generators),)
         pairs = list(pairwise(widths))
         self.weight = nn.ParameterList([gaussian_weight(generators, above, below) for below, above in pairs])
@@ -203,7 +218,7 @@ class Decoder(Calculating):
 
     def forward(self, corrupted: Pass) -> list[Tensor]:
         """The reconstructions z^(l), l = 0..L, (..., examples, units), from the top down."""
-        u = corrupted.logits.softmax(-1)
+        u = corrupted.logits if self.released else corrupted.logits.softmax(-1)
         reconstructions: list[Tensor] = []
         for layer in reversed(range(len(self.combinator))):
             z_hat = self.arithmetic.denoise(corrupted.z[layer], u, self.combinator[layer])
@@ -220,5 +235,6 @@ class Decoder(Calculating):
         """
         costs = [weights[0] * (reconstructions[0] - clean.z[0]).square().mean((-2, -1))]
         for z_hat, z, own, weight in zip(reconstructions[1:], clean.z[1:], clean.statistics, weights[1:], strict=True):
-            costs.append(weight * self.arithmetic.distance(z_hat, z, own))
+            by = (own[0], own[1].square()) if self.released else own
+            costs.append(weight * self.arithmetic.distance(z_hat, z, by))
         return costs

@@ -16,7 +16,7 @@ class Ladder(Classifier):
 
     def build(self, generators: Sequence[torch.Generator] | None) -> None:
         """The decoder."""
-        self.decoder = Decoder(self.config.widths, generators)
+        self.decoder = Decoder(self.config.widths, generators, released=self.config.decoder == "released")
 
     def noise_shapes(self, sizes: Sizes) -> Shapes:
         """Corruption at every layer, for both groups."""
@@ -42,8 +42,10 @@ class Ladder(Classifier):
         corrupted = {"labelled": self.labelled_pass(batch.labelled, noise)}
         self.track(batch, corrupted["labelled"], clean)
         corrupted["unlabelled"] = self.corrupt(batch.unlabelled, noise, "unlabelled")
-        reconstructions = self.decoder(corrupted["unlabelled"])
-        costs = self.decoder.costs(reconstructions, clean, self.config.denoising_weights())
+        noisy = corrupted["unlabelled"]
+        if self.decoder.released:
+            clean, noisy = (self.encoder.activated(path) for path in (clean, noisy))
+        costs = self.decoder.costs(self.decoder(noisy), clean, self.config.denoising_weights())
         terms = {"cross_entropy": cross_entropy(corrupted["labelled"].logits, batch.labels)}
         terms |= {f"denoising_{layer}": cost for layer, cost in enumerate(costs)}
         return terms | self.smoothing(corrupted, noise)
