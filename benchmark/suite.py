@@ -58,8 +58,7 @@ NOT_OF_MODEL = {"name", "widths", "hyperparameters"}
 NOT_OF_TRAINING = {"dataset", "labels", "labelled_batch"}
 OF_THE_VAT_PAPER = ("vat-demo", "vat-quick", "vat-semi", "vat-supervised", "vat-figures")
 VARIANTS = ("finite-difference", "released-decoder")  # of `standard`
-OF_THE_VAL_PAPER = ("smoke", "quick", "standard", *VARIANTS, "full", "released", "smoothness")
-BUILT_IN = (*OF_THE_VAL_PAPER, *OF_THE_VAT_PAPER)
+BUILT_IN = ("smoke", "quick", "standard", *VARIANTS, "full", "released", "smoothness", *OF_THE_VAT_PAPER)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -172,9 +171,12 @@ def plan(
         for name in names:
             if name not in known:
                 raise BadInput(f"{source}: {unknown(kind, name, known)}")
-    for name, given in suite.model.items():
-        if isinstance(given, dict) and name not in suite.models:
+    of_one = {name: given for name, given in suite.model.items() if name in MODELS or isinstance(given, dict)}
+    for name, given in of_one.items():
+        if name not in suite.models:
             raise BadInput(f"{source} [model.{name}]: {unknown('model', name, suite.models)}")
+        if not isinstance(given, dict):
+            raise BadInput(f"{source}: model.{name}: expected a table, got {given!r}")
     for name in suite.attack.meanings:
         try:
             meaning(name)
@@ -191,14 +193,11 @@ def plan(
     for count in suite.labels:
         if count <= 0 or count % classes:
             raise BadInput(f"{source}: labels.{count}: expected a positive multiple of the {classes} classes")
-    of_one = {f"model.{name}": suite.model[name] for name in MODELS if name in suite.model}
     for table, given, resolved_here in (
         ("model", suite.model, NOT_OF_MODEL),
-        *((table, given, NOT_OF_MODEL) for table, given in of_one.items()),
+        *((f"model.{name}", given, NOT_OF_MODEL) for name, given in of_one.items()),
         ("training", suite.training, NOT_OF_TRAINING),
     ):
-        if not isinstance(given, dict):
-            raise BadInput(f"{source}: {table}: expected a table, got {given!r}")
         for key in sorted(resolved_here & given.keys()):
             raise BadInput(f"{source} [{table}]: unknown key {key!r}; it belongs elsewhere in the suite")
     for count in labels:

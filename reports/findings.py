@@ -113,9 +113,9 @@ def _reasons(run: Run) -> Iterator[str]:
         "The norm that bounds the perturbation in training: the paper's text says L-infinity, its equations 4 and 7 "
         "and the released runs L2; batch sizes: its text says 100 unlabelled images, the released runs took 150 or "
         "250; the ladders' decoder: its text follows Rasmus et al., the released code (tf-ssl, lva.py at 02b1283) "
-        "denoises the activations of hidden layers and divides by the variance; VAT's network: the text has one for "
-        "all, the released code another for VAT, with noise behind the activation and a scale at every layer. Which of "
-        "them this run took stands in the provenance, cell by cell."
+        "denoises the activations of hidden layers, divides by the variance and starts from the logits; VAT's "
+        "network: the released code has another for it than for the ladders, with noise behind the activation and a "
+        "scale at every layer. Which of them this run took stands in the provenance, cell by cell."
     )
     yield from normalised.said(run.records)
 

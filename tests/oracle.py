@@ -143,7 +143,7 @@ def activate(params: Params, ztilde: Array, layer: int) -> Array:
 
 
 def hidden_scale(params: Params, layer: int) -> Array:
-    """gamma of a hidden layer, as in the released VAT; 1 where the parameters have none (FACTS section 1)."""
+    """gamma of a hidden layer, as in the released VAT (tf-ssl, lva.py at 02b1283); 1 where the parameters have none."""
     return as_float64(params.get(f"scale_{layer}", np.float64(1.0)))
 
 

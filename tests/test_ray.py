@@ -14,10 +14,8 @@ from benchmark.progress import Progress
 
 pytestmark = pytest.mark.usefixtures("plain_pictures")
 
-LONGER = (
-    ("epochs = 2", "epochs = 200"),
-    ("decay_from = 1", "decay_from = 30"),
-)  # than a node takes to die, or a cluster to end its tasks
+# Longer than a node takes to die, or a cluster to end its tasks:
+LONG = (("epochs = 2", "epochs = 200"), ("decay_from = 1", "decay_from = 30"))
 
 
 class Gate:
@@ -108,7 +106,7 @@ def test_a_node_is_killed_and_the_records_are_those_of_a_local_run(
     monkeypatch,
     shared,
 ):
-    suite, told = write_suite(tmp_path, *LONGER), []
+    suite, told = write_suite(tmp_path, *LONG), []
     monkeypatch.setattr("benchmark.on_ray.Mailbox", Gate)
     assert call("run", "--suite", suite, "--out", tmp_path / "local")[0] == 0
     if not shared:
@@ -157,7 +155,7 @@ def test_a_node_that_has_just_died_does_not_stop_a_run(tmp_path, call, cluster):
 def test_interrupted_on_a_cluster_of_its_own_a_run_goes_on(tmp_path, call):
     """Without an address a cluster is started here; a Ctrl-C goes to all processes of the terminal's group."""
     pytest.importorskip("ray", reason="ray is not installed: pip install -e '.[ray]'")
-    suite = write_suite(tmp_path, *LONGER)
+    suite = write_suite(tmp_path, *LONG)
     command = ("run", "--suite", suite, "--out", tmp_path / "run", "--engine", "ray")
     with typed(*command, start_new_session=True) as child:
         until(child, "vat-50: epoch 3 ")

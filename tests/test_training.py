@@ -12,6 +12,7 @@ import oracle
 import pytest
 import torch
 from scipy import stats
+from test_losses import RELEASED
 
 import zoo
 from zoo.checkpoints import read_tensors
@@ -287,7 +288,7 @@ def test_three_steps_of_adam_against_numpy():
 def test_running_statistics_are_bias_corrected_averages_of_passes(name, statistics):
     """Of t batches: sum of 0.99^(t - i) s_i over sum of 0.99^(t - i), with s_i of a NumPy pass: clean, or noisy."""
     name, behind = name.split(",")[0], "activations" in name
-    network = {"noise_on": "activation", "hidden_scale": True} if behind else {}
+    network = RELEASED if behind else {}
     training, met, depth = begin(name, [0, 1], statistics=statistics, **network), [[], []], len(WIDTHS) - 1
     step = training.step
 

@@ -19,7 +19,7 @@ from zoo.fused import Precision
 
 Count = Annotated[int, Field(ge=0, le=1000)]
 Counts = Annotated[tuple[Count, ...], Field(max_length=64)]
-Statistics = Literal["unlabelled", "labelled", "corrupted"]  # corrupted: labelled ones, in training's noisy pass
+Averaged = Literal["unlabelled", "labelled", "corrupted"]  # corrupted: labelled ones, in training's noisy pass
 Width = Annotated[int, Field(le=2**16)]
 Layered = Annotated[tuple[float, ...], Field(max_length=64)]
 MOST_WEIGHTS = 10**8  # of an encoder: a configuration from elsewhere must not fill the memory
@@ -97,7 +97,7 @@ class ModelConfig:
     noise_on: Literal["normalised", "activation"] = "normalised"  # what hidden noise is added to; a ladder's: the first
     decoder: Literal["rasmus", "released"] = "rasmus"  # a ladder's: of Rasmus et al. (2015), or of the released runs
     hidden_scale: bool = False  # a scale at every layer, not the logits alone; not with a ladder's decoder
-    statistics: Statistics = "unlabelled"  # what test-time averages are taken over
+    statistics: Averaged = "unlabelled"  # what test-time averages are taken over
 
     @model_validator(mode="after")
     def consistent(self) -> "ModelConfig":

@@ -112,6 +112,7 @@ class Encoder(Calculating):
         `statistics` of layers start+1..L, else the batch's own.
         `perturb(l, z~(l))` replaces z~(l), the start included.
         """
+        on_z, on_h, sd = self.added(noise)
         z = z if perturb is None else perturb(start, z)
         zs, used = [z], []
         for layer in range(start + 1, self.depth + 1):
@@ -120,22 +121,27 @@ class Encoder(Calculating):
                 projection = self.arithmetic.product(z, weight)
             else:
                 z, shift = self.scaled(layer - 1, z, self.shift[layer - 2])
-                extra = noise.layers[layer - 1] if noise is not None and self.behind else None
-                sd = 0.0 if noise is None else noise.sd
-                projection = self.arithmetic.project(z, shift, weight, self.leaky_slope, extra, sd)
-            extra = None if noise is None or self.behind else noise.layers[layer]
+                projection = self.arithmetic.project(z, shift, weight, self.leaky_slope, on_h[layer - 1], sd)
+            extra = on_z[layer]
             if layer == self.depth and not self.normalised_logits:
                 z, own = projection.to(self.scale.dtype), self.running_statistics()[-1]  # 0 and 1 for ever
             elif statistics is None:
-                z, own = self.arithmetic.normalise(projection, extra, 0.0 if noise is None else noise.sd)
+                z, own = self.arithmetic.normalise(projection, extra, sd)
             else:
                 own = statistics[layer - start - 1]
                 z = standardise(projection, own)
-                z = z if noise is None or extra is None else torch.add(z, extra, alpha=noise.sd)
+                z = z if extra is None else torch.add(z, extra, alpha=sd)
             z = z if perturb is None else perturb(layer, z)
             zs.append(z)
             used.append(own)
         return Pass(zs, used, self.scale * (z + self.shift[-1]))
+
+    def added(self, noise: LayerNoise | None) -> tuple[Sequence[Tensor | None], Sequence[Tensor | None], float]:
+        """What is added to z(l) and what to h(l), by layer 0..L, times the sd."""
+        nothing: list[Tensor | None] = [None] * len(self.widths)
+        if noise is None:
+            return nothing, nothing, 0.0
+        return (nothing, noise.layers, noise.sd) if self.behind else (noise.layers, nothing, noise.sd)
 
     def activated(self, path: Pass) -> Pass:
         """A pass from the input with the activations h(l) of its hidden layers in the place of their z~(l)."""
@@ -168,6 +174,7 @@ class Encoder(Calculating):
         own transpose.
         """
         path: Pass = self(z, start=start, noise=noise, statistics=statistics)
+        on_z, _, sd = self.added(noise)
         weights, slopes, normalisations = list(self.weight)[start:], [], []
         for layer, (_, variance) in enumerate(path.statistics, start):
             below, above = path.z[layer - start : layer - start + 2]
@@ -176,8 +183,8 @@ class Encoder(Calculating):
                 normalisations.append(torch.positive)  # as it is
                 break
             rsd = torch.rsqrt(variance + BATCH_NORM_EPSILON)
-            extra = None if noise is None or self.behind else noise.layers[layer + 1]
-            normalised = above if noise is None or extra is None else torch.sub(above, extra, alpha=noise.sd)
+            extra = on_z[layer + 1]
+            normalised = above if extra is None else torch.sub(above, extra, alpha=sd)
             moving = partial(through_statistics, normalised, rsd)
             normalisations.append(moving if statistics is None else partial(torch.mul, rsd))
 
