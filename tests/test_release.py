@@ -10,7 +10,7 @@ import zoo
 from benchmark import release
 from benchmark.__main__ import main
 from benchmark.store import TUNING
-from zoo.checkpoints import SMALL, read_tensors, write_tensors
+from zoo.checkpoints import FINER, SMALL, load_checkpoint, read_tensors, save_small, write_tensors
 from zoo.errors import BadInput
 
 SHOWN = "# x\n<!-- report: smoke table1-final-digits -->\n<!-- /report -->\n"
@@ -68,6 +68,29 @@ def test_a_small_checkpoint_is_the_encoder_with_rounded_weights(checkout, call, 
     assert files[0].stat().st_size < 0.7 * files[1].stat().st_size
 
 
+@pytest.mark.parametrize("model", ["supervised", "ladder"])
+def test_where_float16_changes_errors_a_finer_checkpoint_does_not(checkout, call, model, monkeypatch):
+    full = zoo.load("runs/smoke", model, labels=50, seed=0)
+    path = checkout / "finer.safetensors"
+    save_small(path, full, finer=True)
+    finer, of = load_checkpoint(path), full.state_dict()
+    assert finer.card["stored"] == FINER
+    for name, tensor in finer.state_dict().items():
+        if not name.startswith("encoder.weight."):
+            assert torch.equal(tensor, of[name]), name
+        elif name == "encoder.weight.0":
+            assert torch.equal(tensor, of[name].half().float())
+        else:  # four bits of the remainder, of which float16 has at most half of its last place
+            last = 2.0 ** (of[name].abs().clamp(2.0**-14).log2().floor() - 10)
+            assert (tensor - of[name]).abs().le(last / 32 + 2.0**-23).all()
+            assert (of[name].half().float() - of[name]).abs().gt(last / 4).any()
+    given = iter([[0.5], [0.6], [0.5]] * 2)
+    monkeypatch.setattr(release, "errors", lambda *of: next(given))
+    assert all(line.endswith("within 0.00 points") for line in call("release", "--suite", "smoke")[1])
+    published = zoo.load("published", model, labels=50, seed=0)
+    assert all(torch.equal(tensor, published.state_dict()[name]) for name, tensor in finer.state_dict().items())
+
+
 def test_what_rounding_would_change_is_not_published(checkout, call, monkeypatch):
     monkeypatch.setattr(release, "MOST_POINTS", -1.0)
     _, out, _ = call("release", "--suite", "smoke")
@@ -76,7 +99,8 @@ def test_what_rounding_would_change_is_not_published(checkout, call, monkeypatch
 
 
 def test_the_change_is_the_largest_of_all_errors(checkout, call, monkeypatch):
-    given = iter([[0.5, 0.25], [0.5, 0.2503], [0.5, 0.7811], [0.4999, 0.7809]])
+    supervised = [[0.5, 0.25], [0.5, 0.2504], [0.5, 0.2503]]  # before, in float16, finer
+    given = iter([*supervised, [0.5, 0.7811], [0.4999, 0.7809]])
     monkeypatch.setattr(release, "errors", lambda *of: next(given))
     _, out, _ = call("release", "--suite", "smoke")
     assert out == [

@@ -19,9 +19,11 @@ from zoo.models import create
 
 Layout = Mapping[str, tuple[str, tuple[int, ...]]]
 """Tensors by name: their kind of number and shape, as a safetensors header has them."""
-KINDS = {torch.float32: "F32", torch.float64: "F64", torch.float16: "F16"}
+KINDS = {torch.float32: "F32", torch.float64: "F64", torch.float16: "F16", torch.float8_e4m3fn: "F8_E4M3"}
 SMALL = "encoder, weights of products in float16"
+FINER = f"{SMALL}, above the first with 2^13 times their remainders in float8"
 """What the card of a small checkpoint says is stored."""
+WEIGHT, REST = "encoder.weight.", ".rest"
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -103,27 +105,38 @@ def save_seed(path: Path, model: Classifier, index: int, card: Mapping[str, Any]
     write_tensors(path, of_seed(model.state_dict(), index), {"model": plain(model.config), **card})
 
 
-def save_small(path: Path, model: Classifier) -> None:
-    """Write what a single-seed model needs at test time, the weights of its products in float16."""
-    tensors = {name: tensor.to(kind_in_small(name, tensor)) for name, tensor in of_encoder(model).items()}
-    write_tensors(path, tensors, {**model.card, "stored": SMALL})
+def save_small(path: Path, model: Classifier, *, finer: bool = False) -> None:
+    """Write what a single-seed model needs at test time, the weights of its products in float16.
+
+    `finer`: above the first product with some four bits more, a byte a weight.
+    """
+    write_tensors(path, packed(model, finer=finer), {**model.card, "stored": FINER if finer else SMALL})
 
 
-def of_encoder(model: Classifier) -> dict[str, Tensor]:
-    """The part of a model's state that its logits depend on."""
-    return {name: tensor for name, tensor in model.state_dict().items() if name.startswith("encoder.")}
+def packed(model: Classifier, *, finer: bool) -> dict[str, Tensor]:
+    """The part of a model's state that its logits depend on, as a small checkpoint has it."""
+    tensors = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("encoder.")}
+    for name in [name for name in tensors if name.startswith(WEIGHT)]:
+        weight, tensors[name] = tensors[name], tensors[name].half()
+        if finer and name != f"{WEIGHT}0":
+            tensors[name + REST] = (2**13 * (weight - tensors[name].float())).to(torch.float8_e4m3fn)
+    return tensors
 
 
-def small_layout(config: ModelConfig) -> Layout:
+def unpacked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state from what `packed` gave."""
+    state = {name: tensor for name, tensor in tensors.items() if not name.endswith(REST)}
+    for name in tensors.keys() - state.keys():
+        of = name.removesuffix(REST)
+        state[of] = state[of].float() + tensors[name].float() / 2**13
+    return state
+
+
+def small_layout(config: ModelConfig, *, finer: bool) -> Layout:
     """What a small checkpoint consists of; nothing is allocated."""
     with torch.device("meta"):
-        tensors = of_encoder(create(config))
-    return {name: (KINDS[kind_in_small(name, of)], tuple(of.shape)) for name, of in tensors.items()}
-
-
-def kind_in_small(name: str, tensor: Tensor) -> torch.dtype:
-    """The kind of number that a small checkpoint has a tensor of the encoder in."""
-    return torch.float16 if name.startswith("encoder.weight.") else tensor.dtype
+        tensors = packed(create(config), finer=finer)
+    return {name: (KINDS[of.dtype], tuple(of.shape)) for name, of in tensors.items()}
 
 
 def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> Classifier:
@@ -134,10 +147,11 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> Classifie
     card = read_card(path)
     try:
         config = TypeAdapter(ModelConfig).validate_python(card["model"])
-        small = card.get("stored") == SMALL
-        tensors, _ = read_tensors(path, device, expected=small_layout(config) if small else layout(config))
+        stored = card.get("stored")
+        small = stored in (SMALL, FINER)
+        expected = small_layout(config, finer=stored == FINER) if small else layout(config)
         model = (Classifier(config) if small else create(config)).to(device)
-        model.load_state_dict(tensors)
+        model.load_state_dict(unpacked(read_tensors(path, device, expected=expected)[0]))
     except (KeyError, ValidationError) as error:
         reason = " ".join(str(error).split())[:300]
         raise BadInput(f"{path} does not hold the model its card describes ({reason})") from error
