@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from attacks.checks import check_answers, check_images, check_labels, check_model
 from attacks.fast_gradient import step
-from attacks.gradients import in_float64, input_gradient
-from attacks.iterated import L1_TIMES, decision_based, minimum_norm, noise, pgd
+from attacks.gradients import in_float64, input_gradient, runs_in_float64
+from attacks.iterated import L1_TIMES, Unsteady, decision_based, minimum_norm, noise, pgd
 from attacks.meanings import Meaning
 from attacks.measurement import answers, wrong
 from attacks.norms import NORMS
@@ -43,7 +43,7 @@ SINGLE_STEPS = {
 
 @pydantic.dataclasses.dataclass(frozen=True, config=pydantic.ConfigDict(extra="forbid"))
 class Budget:
-    """How much work an audit is; the attacks' names in the records repeat it."""
+    """How much work an audit is, in L1 of gradients twice the steps and restarts; the attacks' names repeat it."""
 
     images: Count = 1000  # the first so many of those given
     eps: dict[Ball, Annotated[tuple[Radius, ...], Field(min_length=1)]] = Field(default_factory=EPS.copy)
@@ -51,7 +51,7 @@ class Budget:
     restarts: Count = 2
     more_steps: Count = 100  # at the radius that breaks about half, on what stood there
     more_restarts: Count = 3
-    minimum_norm_steps: Count = 100  # five times as many in L1
+    minimum_norm_steps: Count = 100
     decision_images: Count = 100  # of the decision-based attack, the first so many
     decision_steps: Count = 10
     noise_draws: Count = 10
@@ -108,6 +108,7 @@ class Audit:
         within = torch.full((len(self.x),), math.inf, dtype=torch.float64, device=self.x.device)
         within[self.clean] = 0.0
         self.within: dict[str, Tensor] = {ball: within.clone() for ball in budget.eps}  # (N,)
+        self.near: dict[str, Tensor] = {}  # (N, ...): the nearest image found that is called something else
         self.found: list[Finding] = []
 
     def run(self, tell: Callable[[str], None]) -> list[Finding]:
@@ -117,7 +118,7 @@ class Audit:
         probable = (self.answers >= 0).all(1) & ((self.answers.sum(1) - 1).abs() < 1e-4)
         self.add("probability_share", probable, attack="audit")
         self.add("saturated_share", self.answers.softmax(1).amax(1) == 1, attack="audit")
-        for stage in (self.single_steps, self.descents, self.minimum_norms, self.decisions, self.noises):
+        for stage in (self.single_steps, self.minimum_norms, self.descents, self.decisions, self.noises):
             tell(stage.__name__.replace("_", " "))
             stage()
         for (attack, ball, eps), hit in self.broken.items():
@@ -130,6 +131,8 @@ class Audit:
     def single_steps(self) -> None:
         """The fast gradient method by cross-entropy, by margin and in float64, and the gradients it goes by."""
         for attack, meaning in SINGLE_STEPS.items():
+            if meaning.float64 and not runs_in_float64(self.model, self.x):
+                continue
             of, points = (in_float64(self.model), self.x.double()) if meaning.float64 else (self.model, self.x)
             found = input_gradient(of, points, self.y, loss=meaning.loss)
             self.add("zero_gradient_share", found.zero, attack)
@@ -147,31 +150,27 @@ class Audit:
                     moved = noise(self.x, eps=eps, norm=BALLS[ball], kind=kind, seed=draw)
                     self.strike(f"noise-{kind}-{self.budget.noise_draws}", ball, eps, moved)
 
-    def descents(self) -> None:
-        """Projected gradient ascent; at the radius that breaks about half, more of it on the images that stood."""
-        budget = self.budget
-        usual, more = f"pgd-{budget.steps}x{budget.restarts}", f"pgd-{budget.more_steps}x{budget.more_restarts}"
-        for ball, eps in self.radii():
-            self.strike(usual, ball, eps, self.ascend(self.x, self.y, ball, eps, budget.steps, budget.restarts))
-        for ball, radii in budget.eps.items():
-            hits = {eps: self.broken[usual, ball, eps] for eps in radii}
-            eps = min(radii, key=lambda eps: abs(hits[eps].double().mean().item() - 0.5))
-            standing, moved = ~hits[eps], self.x.clone()
-            if standing.any():
-                rest = self.x[standing], self.y[standing]
-                moved[standing] = self.ascend(*rest, ball, eps, budget.more_steps, budget.more_restarts, seed=1)
-            self.strike(more, ball, eps, moved, hits[eps])
-
     def minimum_norms(self) -> None:
         """How far the nearest image is that is called something else: one number an image, good for every eps."""
         steps = self.budget.minimum_norm_steps
         for ball, radii in self.budget.eps.items():
             attack = f"fmn-{steps * L1_TIMES if ball == 'L1' else steps}"
-            _, distance = minimum_norm(self.model, self.x, self.y, norm=BALLS[ball], steps=steps)
+            self.near[ball], distance = minimum_norm(self.model, self.x, self.y, norm=BALLS[ball], steps=steps)
             self.within[ball] = torch.minimum(self.within[ball], distance)
             self.add("median_distance", distance.median(), attack, ball)
             for eps in radii:
                 self.broken[attack, ball, eps] = distance <= eps
+
+    def descents(self) -> None:
+        """Projected gradient ascent; at the radius that breaks about half, more of it on the images that stood."""
+        budget, everyone = self.budget, torch.ones_like(self.clean)
+        for ball, radii in budget.eps.items():
+            times = L1_TIMES if ball == "L1" else 1
+            hits = {}
+            for eps in radii:
+                hits[eps] = self.ascend(ball, eps, times * budget.steps, times * budget.restarts, everyone)
+            eps = min(radii, key=lambda eps: abs(hits[eps].double().mean().item() - 0.5))
+            self.ascend(ball, eps, times * budget.more_steps, times * budget.more_restarts, ~hits[eps], seed=1)
 
     def decisions(self) -> None:
         """An attack that sees labels alone, beside all that see gradients, on the same few images."""
@@ -179,7 +178,10 @@ class Audit:
         if self.unsteadiness():  # it counts on every answer that it gets
             return
         for ball in (ball for ball in self.budget.eps if ball in ("L2", "Linf")):
-            _, distance = decision_based(self.model, self.x[few], self.y[few], norm=BALLS[ball], steps=steps)
+            try:
+                _, distance = decision_based(self.model, self.x[few], self.y[few], norm=BALLS[ball], steps=steps)
+            except Unsteady:
+                continue
             for eps in self.budget.eps[ball]:
                 self.add("white_box_error", self.worst(ball, eps)[few], f"hsj-{steps}", ball, eps)
                 self.add("attacked_error", distance <= eps, f"hsj-{steps}", ball, eps)
@@ -192,9 +194,15 @@ class Audit:
         apart = (self.answers - halves).abs().max()
         return again if apart <= 1e-3 * self.answers.abs().max() else torch.maximum(again, apart)
 
-    def ascend(self, x: Tensor, y: Tensor, ball: str, eps: float, steps: int, restarts: int, seed: int = 0) -> Tensor:
-        """x moved by projected gradient ascent."""
-        return pgd(self.model, x, y, eps=eps, norm=BALLS[ball], steps=steps, restarts=restarts, seed=seed)
+    def ascend(self, ball: str, eps: float, steps: int, restarts: int, on: Tensor, seed: int = 0) -> Tensor:
+        """Which images fall to projected gradient ascent on some of them; the others count as fallen before."""
+        moved = self.x.clone()
+        if on.any():
+            given, near = (self.model, self.x[on], self.y[on]), self.near[ball][on]
+            moved[on] = pgd(*given, eps=eps, norm=BALLS[ball], steps=steps, restarts=restarts, near=near, seed=seed)
+        attack = f"pgd-{steps}x{restarts}"
+        self.strike(attack, ball, eps, moved, self.clean | ~on)
+        return self.broken[attack, ball, eps]
 
     def strike(self, attack: str, ball: str, eps: float, moved: Tensor, fell: Tensor | None = None) -> None:
         """Images that are wrong after an attack, or were before, or fell to it earlier; of several tries, after any."""

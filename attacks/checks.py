@@ -60,10 +60,19 @@ def check_answers(answers: Tensor, y: Tensor) -> None:
         raise ValueError(f"expected logits of dtype float32 or float64, got {kind}")
     if bad := int((~answers.isfinite().all(1)).sum()):
         raise ValueError(f"expected finite logits, got values that are not on {bad} of {len(y)} images")
-    if (answers >= 0).all() and (answers.sum(1) - 1).abs().max() < 1e-4:
+    check_no_probabilities(answers)
+
+
+def check_no_probabilities(answers: Tensor) -> None:
+    """ValueError for answers (N, classes) that look like a softmax's, or for 100 and more like a sigmoid's."""
+    if not (answers >= 0).all() or answers.max() > 1 or answers.max() <= 0:
+        return
+    if (answers.sum(1) - 1).abs().max() < 1e-4:
         raise ValueError(
             "expected logits, got probabilities (each row is positive and sums to 1): leave out the softmax"
         )
+    if len(answers) >= 100:
+        raise ValueError("expected logits, got values from 0 to 1 alone, as probabilities are: leave out the sigmoid")
 
 
 def batches(n: int, batch_size: int) -> list[slice]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attacks.checks import batches, check_images, check_labels, check_logits, check_model
+from attacks.checks import batches, check_images, check_labels, check_logits, check_model, check_no_probabilities
 
 Loss = Literal["cross-entropy", "margin"]
 
@@ -56,7 +56,7 @@ def input_gradient(
     """d objective(model(x)_i, y_i) / d x_i for x (N, ...) and y (N,), by default the model's predictions.
 
     The loss is summed over examples, so an example's gradient is the same in every batch. Parameters receive
-    nothing. ValueError: training mode; x, y or logits of a wrong shape or type; logits cut off from x.
+    nothing. ValueError: training mode; x, y or logits of a wrong shape or type; probabilities; logits cut off from x.
     """
     check_model(model)
     check_images(x)
@@ -72,11 +72,23 @@ def in_float64(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model).double()
 
 
+def runs_in_float64(model: nn.Module, x: Tensor) -> bool:
+    """Whether that copy answers: a model may have float32 written into its code."""
+    try:
+        with torch.no_grad():
+            return bool(in_float64(model)(x[:1].double()).dtype == torch.float64)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:  # of code that is not ours
+        return False
+
+
 def _of_batch(model: nn.Module, x: Tensor, y: Tensor | None, loss: Loss) -> tuple[Tensor, Tensor, Tensor]:
     with torch.inference_mode(False):  # gradients on, whatever the caller has switched off
         x = x.detach().clone().requires_grad_()
         logits: Tensor = model(x)
         check_logits(logits, y, len(x))
+        check_no_probabilities(logits.detach())
         labels = logits.detach().argmax(1) if y is None else y
         total = objective(logits, labels, loss).sum()
         gradient = torch.autograd.grad(total, x, allow_unused=True)[0] if total.requires_grad else None

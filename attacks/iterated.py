@@ -29,9 +29,15 @@ with warnings.catch_warnings():  # Foolbox imports a name that SciPy has moved
     from foolbox import attacks as foolbox
     from foolbox.attacks.fast_minimum_norm import project_onto_l1_ball
 
-L1_TIMES = 5
+L1_TIMES = 2
+"""In L1, where the optimum is a corner of the ball, so many times the steps are taken, in an audit of restarts too."""
+_OVERSHOOT = 1.001
 WIDE = (-1e4, 1e4)  # bounds that clip nothing: Foolbox knows no "none"
 Noise = Literal["uniform", "gaussian"]
+
+
+class Unsteady(ValueError):
+    """A model answers otherwise when it is asked again, or in other company."""
 
 
 class _Annealed:
@@ -55,7 +61,9 @@ class _Descent:
 
     loss: Loss
     first: bool  # of several starts
+    start: Tensor | None = None  # where to, instead of a random point
     run: Any  # Foolbox's
+    project: Any
 
     def climb(self, model: Any, x: Tensor, y: Tensor, eps: float) -> Tensor:
         """Each example where its margin was largest on the way."""
@@ -71,12 +79,17 @@ class _Descent:
         def loss_fn(inputs: Any) -> Any:
             logits = model(inputs).raw
             margin = objective(logits.detach(), labels.raw, "margin")
-            better = margin > self.margin
+            better = (margin > self.margin) | (margin.isnan() & ~self.margin.isnan())  # no answer is a wrong one
             self.margin = torch.where(better, margin, self.margin)
             self.best = torch.where(better.view(-1, *[1] * (inputs.ndim - 1)), inputs.raw.detach(), self.best)
             return ep.astensor(objective(logits, labels.raw, self.loss).sum())
 
         return loss_fn
+
+    def get_random_start(self, x0: Any, epsilon: float) -> Any:
+        """A random point of the ball, or the given one's nearest in it."""
+        drawn = super().get_random_start(x0, epsilon)  # type: ignore[misc]
+        return drawn if self.start is None else self.project(ep.astensor(self.start), x0, epsilon)
 
     def get_optimizer(self, x: Any, stepsize: float) -> _Annealed:
         """No step is of the size of another."""
@@ -115,7 +128,7 @@ class _Overshoot:
     """Balls a thousandth larger: else the first one reaches just to a linearised boundary, and nothing is across it."""
 
     def project(self, x: Any, x0: Any, epsilon: Any) -> Any:
-        return super().project(x=x, x0=x0, epsilon=1.001 * epsilon)  # type: ignore[misc]
+        return super().project(x=x, x0=x0, epsilon=_OVERSHOOT * epsilon)  # type: ignore[misc]
 
 
 class _L1MinimumNorm(_Overshoot, foolbox.L1FMNAttack):  # type: ignore[misc]
@@ -161,15 +174,17 @@ def pgd(
     restarts: int = 1,
     losses: Sequence[Loss] = ("margin", "cross-entropy"),
     clip: Clip | None = None,
+    near: Tensor | None = None,
     seed: int = 0,
     batch_size: int = 1000,
 ) -> Tensor:
     """x (N, ...) moved by projected gradient ascent within ‖delta‖p <= eps, labels y (N,); same shape and dtype.
 
     A quarter of the steps from x, then `restarts` times all of them for what still stands, from x and from random
-    points of the ball; they climb the losses in turn, in steps that shrink from the width of the ball to nothing. An
-    image comes back as it was where its margin was largest in the start that broke it, else in the first. Same seed,
-    same result. ValueError for what is wrong with the arguments.
+    points of the ball; they climb the losses in turn, in steps that shrink from the width of the ball to nothing. With
+    `near` (N, ...), such as `minimum_norm` finds, it is from each image's point of the ball nearest to that, instead
+    of from x again. An image comes back as it was where its margin was largest in the start that broke it, else in
+    the first. Same seed, same result. ValueError for what is wrong with the arguments.
     """
     check_bound(eps, norm, "pixel")
     within, y = _checked(model, x, y, clip)
@@ -182,10 +197,14 @@ def pgd(
     with _randomness(seed, x.device), _differentiable(model):
         for start, budget in enumerate([-(-steps // 4), *[steps] * restarts]):
             kind = _DESCENTS[norm]
-            attack = kind(rel_stepsize=kind.first_step, steps=budget, random_start=start > 1)
+            given = near if start == 1 else None
+            attack = kind(rel_stepsize=kind.first_step, steps=budget, random_start=start > 1 or given is not None)
             attack.loss, attack.first = losses[start % len(losses)], start == 0
-            parts = [standing[part] for part in batches(len(standing), batch_size)]
-            found = torch.cat([attack.climb(within, x[part], y[part], eps) for part in parts])
+            reached = []
+            for part in (standing[part] for part in batches(len(standing), batch_size)):
+                attack.start = None if given is None else given[part]
+                reached.append(attack.climb(within, x[part], y[part], eps))
+            found = torch.cat(reached)
             broken = wrong(answers(model, found), y[standing])
             kept = broken if start else torch.ones_like(broken)
             adversarial[standing[kept]] = found[kept]
@@ -207,14 +226,16 @@ def minimum_norm(
 ) -> tuple[Tensor, Tensor]:
     """The nearest x_adv (N, ...) that the fast minimum norm attack finds (Pintor et al. 2021), and ‖x_adv - x‖p (N,).
 
-    In L1 it takes `L1_TIMES` the steps: there the optimum is a corner of the ball, which it reaches slowly. Distances
-    are float64: 0 for an image that is wrong as it is, infinite where nothing was found (x comes back).
+    What that found is straightened: DeepFool's step from there is taken where it leads nearer, and then the way back
+    to the boundary. In L1 the attack takes `L1_TIMES` the steps. Distances are float64: 0 for an image that is wrong
+    as it is, infinite where nothing was found (x comes back).
     """
     check_bound(0, norm, "pixel")
     within, y = _checked(model, x, y, clip)
     attack = _MINIMUM_NORMS[norm](steps=steps * (L1_TIMES if norm == 1 else 1))
     with _differentiable(model):
-        found = [attack.run(within, x[part].detach(), y[part]) for part in batches(len(x), batch_size)]
+        parts = [(x[part].detach(), y[part]) for part in batches(len(x), batch_size)]
+        found = [_straightened(model, *part, attack.run(within, *part), norm, clip) for part in parts]
     return _nearest(model, x, y, torch.cat(found), norm)
 
 
@@ -223,7 +244,8 @@ def decision_based(
 ) -> tuple[Tensor, Tensor]:
     """The nearest x_adv in [0, 1] that HopSkipJump finds from labels alone (Chen et al. 2020); norm 2 or inf.
 
-    Result as `minimum_norm`. It starts at the nearest of the other images that the model calls something else.
+    Result as `minimum_norm`. It starts at the nearest of the other images that the model calls something else. Raises
+    Unsteady where that is not certain of any image.
     """
     if norm not in _CONSTRAINTS:
         raise ValueError(f"expected norm 2 or inf for a decision-based attack, got {norm!r}")
@@ -238,8 +260,11 @@ def decision_based(
     found = x.clone()
     if len(right):
         attack = _HopSkipJump(steps=steps, constraint=_CONSTRAINTS[norm])
-        with _randomness(seed, x.device):
-            found[right] = attack.run(within, x[right], y[right], starting_points=ep.astensor(x[nearest]))
+        try:
+            with _randomness(seed, x.device):
+                found[right] = attack.run(within, x[right], y[right], starting_points=ep.astensor(x[nearest]))
+        except AssertionError as error:  # a point that was wrong is not, asked again
+            raise Unsteady("expected the same answers to the same images in any company, got others") from error
     return _nearest(model, x, y, found, norm)
 
 
@@ -263,6 +288,42 @@ def _checked(model: nn.Module, x: Tensor, y: Tensor, clip: Clip | None) -> tuple
     check_images(x, clip)
     check_labels(y, len(x))
     return PyTorchModel(model, bounds=clip or WIDE, device=x.device), y.to(x.device)
+
+
+def _straightened(model: nn.Module, x: Tensor, y: Tensor, found: Tensor, norm: float, clip: Clip | None) -> Tensor:
+    """What was found, or a nearer point: where the model, linearised at the nearest so far, meets another class.
+
+    Class by class, twice over, then back to the boundary. These are the steps of DeepFool (Moosavi-Dezfooli et al.
+    2016), which lead to the optimum of a linear model, from where another attack has got to.
+    """
+    best, distance = _nearest(model, x, y, found, norm)
+    for _ in range(2):
+        for other in range(answers(model, x[:1]).shape[1]):
+            point = best.clone().requires_grad_()
+            logits = model(point)
+            ahead = logits[:, other] - logits.gather(1, y[:, None]).squeeze(1)
+            gradient = torch.autograd.grad(ahead.sum(), point)[0]
+            steepest = step(gradient, eps=1.0, norm=norm, l1="pixel")
+            rise, back = ((gradient * along).flatten(1).sum(1) for along in (steepest, x - best))
+            length = -(ahead.detach() + back) / rise * _OVERSHOOT
+            length = length.where(length.isfinite() & (length > 0), 0.0)
+            nearer = moved(x, length.view(-1, *[1] * (x.ndim - 1)) * steepest, clip)
+            nearer, reached = _nearest(model, x, y, nearer, norm)
+            better = reached < distance
+            best[better], distance[better] = nearer[better], reached[better]
+    return _at_boundary(model, x, y, best)
+
+
+def _at_boundary(model: nn.Module, x: Tensor, y: Tensor, found: Tensor) -> Tensor:
+    """The last wrong point that bisection meets on each example's way back from a wrong one to x."""
+    best, low, high = found.clone(), torch.zeros(len(x), device=x.device), torch.ones(len(x), device=x.device)
+    for _ in range(12):
+        share = (low + high) / 2
+        point = x + share.view(-1, *[1] * (x.ndim - 1)).to(x.dtype) * (found - x)
+        broken = wrong(answers(model, point), y)
+        best[broken] = point[broken]
+        low, high = torch.where(broken, low, share), torch.where(broken, share, high)
+    return best
 
 
 def _nearest(model: nn.Module, x: Tensor, y: Tensor, found: Tensor, norm: float) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from attacks import fgm
 from attacks.checks import check_answers, check_model
+from attacks.gradients import runs_in_float64
+from attacks.meanings import meaning
 from attacks.measurement import answers, wrong
 from benchmark.attacking import attack_models
 from benchmark.locks import alone
@@ -63,8 +65,7 @@ def fitting(model: nn.Module, data: Dataset, spec: str) -> tuple[Dataset, Tensor
             if not isinstance(few, torch.Tensor):
                 raise ValueError(f"expected logits as one tensor, got {type(few).__name__}")
             check_answers(few, data.test_labels[:100])
-            for float64 in (False, True):
-                fgm(model, images[:2], eps=0.1, norm=2, float64=float64)
+            fgm(model, images[:2], eps=0.1, norm=2)
             given = answers(model, images)
             check_answers(given, data.test_labels)
         except Exception as error:  # of code that is not ours
@@ -81,6 +82,9 @@ def attack_own_model(spec: str, data: Dataset, config: AttackConfig, folder: Pat
     """
     model = own_model(spec, data.images.device)
     data, given = fitting(model, data, spec)
+    if not runs_in_float64(model, data.test_images):
+        config = replace(config, meanings=tuple(name for name in config.meanings if not meaning(name).float64))
+        say(spec, "does not calculate in float64: what needs that is not run")
     with alone(folder, wait=True):
         begin(spec, data, given, folder)
         attack_models(lambda seeds: model, config, [0], data, folder, partial(say, spec))

@@ -119,6 +119,20 @@ def test_cleverhans_own_l1_step_fails_on_one_zero_gradient_and_ours_does_not() -
     np.testing.assert_allclose(delta.abs().sum(1).numpy(), [0.3, 0.3, 0, 0.3], rtol=1e-6)
 
 
+def test_cleverhans_own_step_fails_on_one_gradient_that_is_not_finite_and_ours_does_not() -> None:
+    """In L1 and L2 it takes the whole batch with it; in L-infinity that image gets part of a step."""
+    gradient = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    gradient[1, 2] = torch.nan
+    for norm in (1, 2):
+        with pytest.raises(AssertionError):
+            optimize_linear(gradient, 0.3, norm)
+    assert optimize_linear(gradient, 0.3, torch.inf)[1].abs().tolist() == pytest.approx([0.3, 0.3, 0, 0.3], nan_ok=True)
+    for norm in (1, 2, torch.inf):
+        delta = step(gradient, eps=0.3, norm=norm)
+        assert (delta[1] == 0).all()
+        torch.testing.assert_close(torch.linalg.vector_norm(delta[[0, 2]], norm, dim=1), torch.full((2,), 0.3))
+
+
 def test_cleverhans_own_l1_step_shares_two_ties_fails_on_eleven_and_ours_agrees_or_survives() -> None:
     def tied(ties: int) -> Tiny:
         model = Tiny(1.0).eval()

@@ -13,6 +13,7 @@ from toys import Of
 
 from attacks import Budget, audit
 from attacks.audit import Audit, Ball
+from attacks.iterated import Unsteady
 from reports import audit as verdicts
 
 STAGES = importlib.import_module("attacks.audit")  # in the package, `audit` is the function
@@ -105,6 +106,25 @@ def test_a_black_box_that_breaks_more_than_all_gradients_is_told(
     said = verdicts.table(rows.assign(**about)).set_index("check").loc["white box beats black box"]
     assert said["verdict"] == verdict
     assert said["figure"] == pytest.approx((4 - white) / 6)
+
+
+def test_a_decision_based_attack_that_gets_other_answers_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsteady(*given: Any, **_: Any) -> None:
+        raise Unsteady("expected the same answers")
+
+    monkeypatch.setattr(STAGES, "decision_based", unsteady)
+    attacks = {finding.attack for finding in audit(FLAT, GREY, ONES, small((1.0,)))}
+    assert not any(attack.startswith("hsj") for attack in attacks)
+    assert any(attack.startswith("noise") for attack in attacks)
+
+
+def test_ascent_starts_again_near_what_the_minimum_norm_attack_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+    monkeypatch.setattr(STAGES, "minimum_norm", lambda model, x, y, **_: (x + 0.25, torch.ones(len(x)).double()))
+    monkeypatch.setattr(STAGES, "pgd", lambda model, x, y, *, near, **_: given.append(near - x) or x)
+    audit(FLAT, GREY, ONES, small((1.0,)))
+    assert len(given) == 2
+    assert all((moved == 0.25).all() for moved in given)
 
 
 def test_more_steps_go_to_what_stood_at_the_radius_that_breaks_about_half(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,7 @@ def cut_off(): return CutOff().eval()
 def single(): return Single().eval()
 def training(): return Flat()
 def probabilities(): return nn.Sequential(Flat(), nn.Softmax(1)).eval()
+def sigmoid(): return nn.Sequential(Flat(), nn.Sigmoid()).eval()
 def not_finite(): return nn.Sequential(Flat(), nn.Threshold(1e9, float("nan"))).eval()
 def neither(): return nn.Sequential(nn.Flatten(), nn.Linear(7, 10)).eval()
 class Half(Flat):
@@ -114,7 +115,7 @@ def test_anyones_model_gets_curves_and_audit(theirs, call, factory):
         "theirs:not_finite": "expected finite logits",
         "theirs:pair": "expected logits as one tensor, got tuple",
         "theirs:cut_off": "expected logits differentiable with respect to x",
-        "theirs:single": "--model theirs:single: ",
+        "theirs:sigmoid": "expected logits, got values from 0 to 1 alone",
         "theirs:neither": "takes neither (N, 1, 8, 8) nor (N, 64) images",
         "theirs:half": "expected logits of dtype float32 or float64, got bfloat16",
         "theirs:few": "too many at once",
@@ -137,6 +138,18 @@ def test_an_answer_that_depends_on_its_company_is_seen(theirs, call):
     found = pd.read_csv(theirs / "o/report/audit.csv").set_index("check")["verdict"]
     assert found["deterministic"] == "fail"
     assert found["white box beats black box"] == "not run"
+
+
+def test_what_a_model_cannot_calculate_in_float64_is_not_run(theirs, call):
+    code, out, err = call("attack", "--model", "theirs:single", "--data", "digits", "--images", "20", "--out", "o")
+    assert (code, err) == (0, [])
+    assert out[0] == "theirs:single: does not calculate in float64: what needs that is not run"
+    found = pd.read_csv(theirs / "o/report/audit.csv").set_index("check")["verdict"]
+    assert found["float32 is enough"] == "not run"
+    assert found["cross-entropy is enough"] != "not run"
+    assert not records(theirs / "o")["attack"].str.endswith("float64").any()
+    again = call("attack", "--model", "theirs:single", "--data", "digits", "--images", "20", "--out", "o")
+    assert not any("attacking" in line or "descents" in line for line in again[1]), "nothing is missing"
 
 
 def test_what_is_there_of_ones_own_model_is_not_made_again(theirs, call):
