@@ -1,9 +1,9 @@
 """The audit: when a robustness figure cannot be believed. Model by check, the verdict and the figure behind it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -27,16 +27,27 @@ EFFORTS = {
 """Of an attack's family: how hard it tried, on how many images."""
 
 
+CHECKPOINT = [*CELL, "seed"]
+AT = [*CHECKPOINT, "norm", "eps"]
+Figures = Callable[[pd.DataFrame], pd.DataFrame]
+"""Records -> the columns of `AT`, and a value: what a check looks at, of every checkpoint."""
+
+
 @dataclass(frozen=True)
 class Check:
-    """A figure of one checkpoint's records that must not exceed a limit; `worst` gives it and where it was found."""
+    """Figures of a checkpoint's records that must not exceed a limit.
+
+    A failure puts in doubt what one step found, or what many steps found. Where it is beyond the eps `doubts_to`, it
+    puts in doubt nothing that a table shows.
+    """
 
     name: str
     says: str
     limit: float
-    worst: Callable[[pd.DataFrame], tuple[float, str, float]]  # figure (NaN: not run), norm, eps
+    figures: Figures
     percent: bool = True
-    marks: bool = True  # a failure says that one step's figures are no robustness; else that many steps' are not yet
+    doubts: Literal["one step", "many steps"] = "one step"
+    doubts_to: float = math.inf
 
     def text(self, figure: float) -> str:
         """The figure as a reader wants it."""
@@ -52,77 +63,83 @@ def largest(found: pd.DataFrame) -> tuple[float, str, float]:
     return float(found["value"].iloc[at]), str(found["norm"].iloc[at]), float(found["eps"].iloc[at])
 
 
-def measured(measure: str, attack: str) -> Callable[[pd.DataFrame], tuple[float, str, float]]:
-    """The largest value of a measure under an attack."""
-    return lambda own: largest(own[(own["measure"] == measure) & (own["attack"] == attack)])
-
-
-def errors(own: pd.DataFrame, prefix: str, measure: str = "attacked_error") -> pd.DataFrame:
-    """The largest error under attacks of a name or family, by norm and eps."""
-    of = own["attack"].eq(prefix) | own["attack"].str.startswith((prefix + "-", prefix + "/"))
-    rows = own[(own["measure"] == measure) & of]
-    return at_radii(rows, "max")
+def measured(measure: str, attack: str) -> Figures:
+    """A measure under an attack."""
+    return lambda records: records.loc[(records["measure"] == measure) & (records["attack"] == attack), [*AT, "value"]]
 
 
 def at_radii(rows: pd.DataFrame, how: str) -> pd.DataFrame:
-    """norm, eps, value: one of several values, the "min" or the "max"."""
-    return rows.groupby(["norm", "eps"], as_index=False).agg(value=("value", how))
+    """One of several values at a norm and eps, the "min" or the "max"."""
+    return rows.groupby(AT, as_index=False).agg(value=("value", how))
 
 
-def usual(own: pd.DataFrame) -> pd.DataFrame:
+def family(prefix: str, measure: str = "attacked_error") -> Figures:
+    """The largest error under attacks of a name or family."""
+
+    def errors(records: pd.DataFrame) -> pd.DataFrame:
+        of = records["attack"].eq(prefix) | records["attack"].str.startswith((prefix + "-", prefix + "/"))
+        return at_radii(records[(records["measure"] == measure) & of], "max")
+
+    return errors
+
+
+def ascents(records: pd.DataFrame) -> pd.DataFrame:
+    """Errors under projected gradient ascent, of each effort."""
+    return records[(records["measure"] == "attacked_error") & records["attack"].str.startswith("pgd-")]
+
+
+def usual(records: pd.DataFrame) -> pd.DataFrame:
     """Error of projected gradient ascent as it was run at every radius (the smaller of two budgets)."""
-    rows = own[(own["measure"] == "attacked_error") & own["attack"].str.startswith("pgd-")]
-    return at_radii(rows, "min")
+    return at_radii(ascents(records), "min")
 
 
-def more(own: pd.DataFrame) -> pd.DataFrame:
+def more(records: pd.DataFrame) -> pd.DataFrame:
     """Error under the larger budget of two; none where there was but one."""
-    rows = own[(own["measure"] == "attacked_error") & own["attack"].str.startswith("pgd-")]
-    twice = rows[rows.duplicated(["norm", "eps"], keep=False)]
-    return at_radii(twice, "max")
+    rows = ascents(records)
+    return at_radii(rows[rows.duplicated(AT, keep=False)], "max")
 
 
-def excess(
-    one: Callable[[pd.DataFrame], pd.DataFrame], other: Callable[[pd.DataFrame], pd.DataFrame]
-) -> Callable[[pd.DataFrame], tuple[float, str, float]]:
-    """By how much the first error exceeds the second at most, at the same norm and eps."""
+def excess(one: Figures, other: Figures) -> Figures:
+    """By how much the first error exceeds the second, at the same norm and eps."""
 
-    def worst(own: pd.DataFrame) -> tuple[float, str, float]:
-        both = one(own).merge(other(own), on=["norm", "eps"], suffixes=("", "_other"))
-        return largest(both.assign(value=both["value"] - both["value_other"]))
+    def difference(records: pd.DataFrame) -> pd.DataFrame:
+        both = one(records).merge(other(records), on=AT, suffixes=("", "_other"))
+        return both.assign(value=both["value"] - both["value_other"])[[*AT, "value"]]
 
-    return worst
+    return difference
 
 
-def falls(own: pd.DataFrame) -> tuple[float, str, float]:
-    """The largest fall of the iterated attack's error from one radius to the next."""
-    curve = usual(own).sort_values(["norm", "eps"])
-    return largest(curve.assign(value=-curve.groupby("norm")["value"].diff()))
+def falls(of: Figures) -> Figures:
+    """The fall of an error from one radius to the next."""
+
+    def fall(records: pd.DataFrame) -> pd.DataFrame:
+        curve = of(records).sort_values(AT)
+        return curve.assign(value=-curve.groupby([*CHECKPOINT, "norm"])["value"].diff())
+
+    return fall
 
 
-def short_of_chance(own: pd.DataFrame) -> tuple[float, str, float]:
+def one_step_curve(records: pd.DataFrame) -> pd.DataFrame:
+    """The error under one step of the fast gradient method, as the paper has it, from eps 0."""
+    of = records[records["attack"] == "fgm"]
+    clean = of[of["measure"] == "clean_error"].drop_duplicates([*CHECKPOINT, "norm"]).assign(eps=0.0)
+    return pd.concat([clean, of[of["measure"] == "attacked_error"]])[[*AT, "value"]]
+
+
+def short_of_chance(records: pd.DataFrame) -> pd.DataFrame:
     """What the iterated attack's error at the largest radius lacks to that of a guess."""
-    curve = usual(own)
-    last = curve[curve["eps"] == curve.groupby("norm")["eps"].transform("max")]
-    return largest(last.assign(value=CHANCE - last["value"]))
+    curve = usual(records)
+    last = curve[curve["eps"] == curve.groupby([*CHECKPOINT, "norm"])["eps"].transform("max")]
+    return last.assign(value=CHANCE - last["value"])
 
 
-def family(prefix: str, measure: str = "attacked_error") -> Callable[[pd.DataFrame], pd.DataFrame]:
-    """`errors` of a family of attacks."""
-    return lambda own: errors(own, prefix, measure)
-
-
-def at_paper_eps(own: pd.DataFrame) -> pd.DataFrame:
+def at_paper_eps(records: pd.DataFrame) -> pd.DataFrame:
     """The worst case over attacks at the paper's eps, in each norm whose ball had this radius."""
-    found = errors(own, "worst")
+    found = family("worst")(records)
     return found[(found["eps"] - PAPER_EPS).abs() < 1e-9]
 
 
-def exactly(attack: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
-    """The error under one attack alone."""
-    return lambda own: own[(own["measure"] == "attacked_error") & (own["attack"] == attack)][["norm", "eps", "value"]]
-
-
+ONE_STEP = measured("attacked_error", "single-step")
 CHECKS = (
     Check("outputs are logits", "images answered with probabilities, %", 0, measured("probability_share", "audit")),
     Check("deterministic", "logit between two passes", 0, measured("nondeterminism", "audit"), False),
@@ -134,22 +151,31 @@ CHECKS = (
         "float32 is enough",
         "one step: in float64 over float32",
         0.005,
-        excess(exactly("single-step/float64"), exactly("single-step")),
+        excess(measured("attacked_error", "single-step/float64"), ONE_STEP),
     ),
     Check(  # the two losses lead to different classes, hence differ by some points on any model
         "cross-entropy is enough",
         "one step: margin over cross-entropy",
         0.15,
-        excess(exactly("single-step/margin"), exactly("single-step")),
+        excess(measured("attacked_error", "single-step/margin"), ONE_STEP),
     ),
+    Check("one step is enough", "worst case over one step, eps 0.3", 0.05, excess(at_paper_eps, ONE_STEP)),
     Check(
-        "one step is enough", "worst case over one step, eps 0.3", 0.05, excess(at_paper_eps, exactly("single-step"))
+        "one step grows with eps",
+        "largest fall to the next eps, all test images",
+        0.005,
+        falls(one_step_curve),
+        doubts_to=PAPER_EPS,
     ),
-    Check("many steps beat one", "one step over many", 0.005, excess(exactly("single-step"), usual), marks=False),
-    Check("error grows with eps", "largest fall to the next eps", 0.005, falls, marks=False),
-    Check("large eps leaves a guess", "below 90 % at the largest eps", 0, short_of_chance, marks=False),
+    Check("many steps beat one", "one step over many", 0.005, excess(ONE_STEP, usual), doubts="many steps"),
+    Check("error grows with eps", "largest fall to the next eps", 0.005, falls(usual), doubts="many steps"),
+    Check("large eps leaves a guess", "below 90 % at the largest eps", 0, short_of_chance, doubts="many steps"),
     Check(
-        "more steps change nothing", "more steps and restarts over the usual", 0.01, excess(more, usual), marks=False
+        "more steps change nothing",
+        "more steps and restarts over the usual",
+        0.01,
+        excess(more, usual),
+        doubts="many steps",
     ),
     Check("gradients beat noise", "noise over many steps", 0, excess(family("noise"), usual)),
     Check(
@@ -164,25 +190,42 @@ CHECKS = (
         "worst case, image by image, over many steps",
         0.01,
         excess(family("worst"), usual),
-        marks=False,
+        doubts="many steps",
     ),
 )
+
+
+def checked(records: pd.DataFrame) -> pd.DataFrame:
+    """Each check's figures of the checkpoints that were audited: the columns of `AT`, value, check, failed."""
+    audited = records.loc[records["attack"] == "audit", CHECKPOINT].drop_duplicates()
+    own = records.merge(audited, on=CHECKPOINT)
+    found = []
+    for check in CHECKS:
+        figures = check.figures(own)
+        found.append(figures.assign(check=check.name, failed=figures["value"] > check.limit + 1e-9))
+    return pd.concat(found, ignore_index=True)
 
 
 def table(records: pd.DataFrame) -> pd.DataFrame:
     """dataset, model, labels, seed, check, figure, limit, verdict, norm, eps: of each checkpoint that was audited.
 
-    A check that could not be made is "not run" and has no figure.
+    The largest figure speaks. A check that could not be made is "not run" and has no figure.
     """
-    rows = []
-    audited = records[records["attack"] == "audit"][[*CELL, "seed"]].drop_duplicates()
-    for key, own in records.merge(audited, on=[*CELL, "seed"]).groupby([*CELL, "seed"]):
-        for check in CHECKS:
-            figure, norm, eps = check.worst(own)
-            verdict = "not run" if math.isnan(figure) else "pass" if figure <= check.limit + 1e-9 else "fail"
-            rows.append((*key, check.name, figure, check.limit, verdict, norm, eps))
-    columns = [*CELL, "seed", "check", "figure", "limit", "verdict", "norm", "eps"]
-    return ordered(pd.DataFrame(rows, columns=columns), [*CELL, "seed"])
+    audited = records.loc[records["attack"] == "audit", CHECKPOINT].drop_duplicates()
+    checks = pd.DataFrame([(check.name, check.limit) for check in CHECKS], columns=["check", "limit"])
+    found = checked(records).sort_values("value", ascending=False, kind="stable", na_position="last")
+    first = found.drop_duplicates([*CHECKPOINT, "check"])
+    rows = audited.merge(checks, how="cross").merge(first, how="left", on=[*CHECKPOINT, "check"])
+    absent = rows["value"].isna()
+    verdict = pd.Series("pass", index=rows.index, dtype=object)
+    verdict = verdict.mask(rows["failed"].eq(True), "fail").mask(absent, "not run")
+    rows = rows.rename(columns={"value": "figure"}).assign(
+        verdict=verdict, norm=rows["norm"].where(~absent, ""), eps=rows["eps"].where(~absent)
+    )
+    columns = [*CHECKPOINT, "check", "figure", "limit", "verdict", "norm", "eps"]
+    order = {check.name: place for place, check in enumerate(CHECKS)}
+    placed = rows.assign(place=rows["check"].map(order)).sort_values("place", kind="stable")
+    return ordered(placed[columns], CHECKPOINT)
 
 
 def section(run: Run) -> Section:
@@ -259,21 +302,34 @@ def where(dataset: object, labels: object) -> str:
     return f"{dataset}, {labels} labels" if labels else f"{dataset}"
 
 
-def marks(records: pd.DataFrame) -> dict[tuple[str, str, int, str], list[str]]:
-    """(dataset, model, labels, norm of the fast gradient method) -> the checks that say: this is no robustness.
+def marks(
+    records: pd.DataFrame, doubts: Literal["one step", "many steps"] = "one step"
+) -> dict[tuple[str, str, int, str], list[str]]:
+    """(dataset, model, labels, norm of the fast gradient method) -> the checks that put in doubt what was found in it.
 
-    A check of the model marks every norm, one of attacks those whose ball it failed in, on some seed.
+    A check of the model marks every norm, one of attacks those that it failed in, or in whose ball, on some seed.
     """
+    failed = checked(records)
+    failed = failed[failed["failed"]]
     found: dict[tuple[str, str, int, str], list[str]] = {}
-    audited = records[records["attack"] == "audit"][[*CELL, "seed"]].drop_duplicates()
-    for (dataset, model, labels, _), own in records.merge(audited, on=[*CELL, "seed"]).groupby([*CELL, "seed"]):
-        ball = own["norm"].map(BALL).fillna(own["norm"])
-        for norm in BALL:
-            part = own[ball.isin(["", BALL[norm]])]
-            reasons = found.setdefault((str(dataset), str(model), int(str(labels)), norm), [])
-            failed = [check.name for check in CHECKS if check.marks and check.worst(part)[0] > check.limit + 1e-9]
-            reasons += [name for name in failed if name not in reasons]
+    for check in CHECKS:
+        own = failed[(failed["check"] == check.name) & ~(failed["eps"] > check.doubts_to + 1e-9)]
+        for dataset, model, labels, where in own[[*CELL, "norm"]].drop_duplicates().itertuples(index=False, name=None):
+            for norm, ball in BALL.items() if check.doubts == doubts else ():
+                reasons = found.setdefault((dataset, model, int(labels), norm), [])
+                if where in ("", norm, ball) and check.name not in reasons:
+                    reasons.append(check.name)
     return {key: reasons for key, reasons in found.items() if reasons}
+
+
+def doubted(marked: Mapping[Any, Sequence[str]], said: str) -> tuple[str, ...]:
+    """A note on the checks of the audit that failed, and for whom: of keys that begin with a model."""
+    whose: dict[str, dict[str, None]] = {}
+    for (model, *_), checks in marked.items():
+        for check in checks:
+            whose.setdefault(check, {})[model] = None
+    checks = "; ".join(f"{check}: {', '.join(models)}" for check, models in whose.items())
+    return (f"{said} Not passed: {checks}.",) if marked else ()
 
 
 def said(cell: pd.DataFrame, check: Check, model: str) -> str:

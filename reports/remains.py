@@ -1,10 +1,12 @@
 """How much of the robustness that one step measures remains: under the margin, in float64, under many steps."""
 
+import math
 from itertools import product
+from typing import Literal
 
 import pandas as pd
 
-from reports.audit import budget, where
+from reports.audit import budget, doubted, listed, marks, where
 from reports.cells import CELL, aggregate, ordered
 from reports.layout import Table, number, pivot
 from reports.models import styles
@@ -18,8 +20,15 @@ ROWS = {
     "single-step/float64": "float64",
     "pgd": "many steps",
     "worst": "worst case",
+    "noise": "noise",
 }
-SHOWN = ("Linf", "L2")
+SHOWN = {"Linf": ("Linf",), "L2": ("L2",), "L1": ("L1-pixel", "L1-spread")}
+"""Balls, and the norms of the fast gradient method that one step in them goes by."""
+COMPARED = ("Linf", "L2")  # in words
+DOUBTS: dict[Literal["one step", "many steps"], str] = {
+    "one step": "† The audit failed: what is robust by one step may not be.",
+    "many steps": "‡ The audit failed: more of them, or other attacks, may break more.",
+}
 NOTHING = 0.995  # an error in the worst case at which there is nothing to compare
 
 
@@ -30,8 +39,9 @@ def section(run: Run) -> Section:
     if not len(found):
         return Section("remains", heading, ())
     part = shown(run.records, found)
-    said = tuple(sentences(shown(found)))
-    return Section("remains", heading, (*([said] if said else []), *noted(tables(part), part, found)), found)
+    said = tuple(sentences(shown(found[found["norm"].isin(COMPARED)])))
+    blocks = noted([*tables(part), *distances(part)], part, found)
+    return Section("remains", heading, (*([said] if said else []), *blocks), found)
 
 
 def sentences(found: pd.DataFrame) -> list[str]:
@@ -58,15 +68,24 @@ def percent(errors: "pd.Series[float]", model: str) -> str:
 
 
 def family(records: pd.DataFrame) -> pd.DataFrame:
-    """Errors of the attacks shown, where many steps were taken; of two budgets of many steps the smaller one's."""
+    """Errors of the attacks shown, where many steps were taken; of two budgets of many steps the smaller one's, of two
+    kinds of noise the larger error.
+    """
     base = records["attack"].where(records["attack"].isin(ROWS), records["attack"].str.split("-").str[0])
     found = records.assign(attack=base)[(records["measure"] == "attacked_error") & base.isin(ROWS)]
     found = found[found["norm"].isin(SHOWN) & found["value"].notna()]
     found = found[found["eps"] < found.groupby("norm")["eps"].transform("max")]  # there nothing remains, by design
     place = [*CELL, "seed", "norm", "eps"]
     radii = found.loc[found["attack"] == "pgd", place].drop_duplicates()
-    least = found.sort_values("value").drop_duplicates([*place, "attack"])
-    return ordered(least.merge(radii, on=place), [*CELL, "norm", "eps", "attack", "seed"])
+    rising = found.sort_values("value")
+    noise = rising["attack"] == "noise"
+    one = pd.concat(
+        [
+            rising[~noise].drop_duplicates([*place, "attack"]),
+            rising[noise].drop_duplicates([*place, "attack"], keep="last"),
+        ]
+    )
+    return ordered(one.merge(radii, on=place), [*CELL, "norm", "eps", "attack", "seed"])
 
 
 def unattacked(records: pd.DataFrame, cell: pd.DataFrame) -> pd.DataFrame:
@@ -79,6 +98,7 @@ def unattacked(records: pd.DataFrame, cell: pd.DataFrame) -> pd.DataFrame:
 def tables(records: pd.DataFrame) -> list[Table]:
     """For each data set, label count and norm: rows eps and attack, the first without one, columns models; in %."""
     result = []
+    doubts = {of: marks(records, of) for of in DOUBTS}
     for (dataset, labels, norm), cell in family(records).groupby(["dataset", "labels", "norm"]):
         rows = [(0.0, NO_ATTACK), *product(sorted(cell["eps"].unique()), ROWS)]
         found = aggregate(pd.concat([unattacked(records, cell), cell]))
@@ -86,14 +106,54 @@ def tables(records: pd.DataFrame) -> list[Table]:
         wide = wide.reindex(index=pd.MultiIndex.from_tuples(rows, names=["eps", "attack"]))
         frame = wide[list(styles(wide.columns))].rename_axis(columns=None).reset_index()
         frame = frame.assign(eps=frame["eps"].map("{:g}".format), attack=frame["attack"].replace(ROWS))
+        notes: list[str] = []
+        for of, marked in doubts.items():
+            here = {
+                (model, way): reasons
+                for (data, model, count, way), reasons in marked.items()
+                if (data, count) == (dataset, labels) and model in wide and way in SHOWN[str(norm)]
+            }
+            for model in {model for model, _ in here}:
+                affected = (frame["attack"] == of) & frame[model].notna()
+                frame[model] = frame[model].where(~affected, frame[model] + f" {DOUBTS[of][0]}")
+            notes += doubted(here, DOUBTS[of])
         own = records[(records["dataset"] == dataset) & (records["labels"] == labels)]
         caption = (
             "Error in %, true labels, not clipped; mean ± standard deviation over seeds (ddof 1), n in brackets where "
             "it is not the same in all. One step: by cross-entropy in float32, by margin, in float64; many steps: on "
-            "margin and cross-entropy, the smaller budget of two; worst case: over all attacks of the audit, image by "
-            "image, at this eps or a smaller one. Where the last rows of an eps are far above its first, what looked "
-            f"like robustness was a gradient that one step could not use. {budget(own)}"
+            "margin and cross-entropy, the smaller budget of two; worst case: over all attacks of the audit but "
+            "transfer, image by image, at this eps or a smaller one; noise: uniform or Gaussian, what breaks more. "
+            "Where many steps or the worst case of an eps are far above one step, what looked like robustness was a "
+            f"gradient that one step could not use. {budget(own)}"
         )
         title = f"What remains of robustness, {where(dataset, labels)}, {norm}"
-        result.append(Table(f"remains-{dataset}-{labels}-{norm}", title, frame, caption))
+        result.append(Table(f"remains-{dataset}-{labels}-{norm}", title, frame, caption, tuple(notes)))
     return result
+
+
+def distances(records: pd.DataFrame) -> list[Table]:
+    """For each data set and label count: rows norms, columns models, the median distance to another answer."""
+    result = []
+    found = records[records["measure"] == "median_distance"]
+    for (dataset, labels), cell in found.groupby(["dataset", "labels"]):
+        seeds = cell.groupby(["norm", "model"])["value"].agg(["mean", "std", "size"]).reset_index()
+        seeds["text"] = [spread(mean, sd, n) for mean, sd, n in seeds[["mean", "std", "size"]].to_numpy()]
+        wide = seeds.pivot(index="norm", columns="model", values="text")[list(styles(cell["model"]))]
+        effort = ", ".join(f"{n.removeprefix('fmn-')} steps" for n in sorted(cell["attack"].unique()))
+        caption = (
+            "Median over images of the distance to the nearest image called something else that the minimum-norm "
+            "attack found, in pixel values (a pixel goes from 0 to 1), not clipped; 0 for an image that is wrong as it "
+            f"is; mean ± standard deviation over seeds (ddof 1). {listed(cell['n'])} test images; {effort}, in L1 the "
+            "most."
+        )
+        name = f"distances-{dataset}-{labels}"
+        frame = wide.rename_axis(columns=None).reset_index()
+        result.append(Table(name, f"Distance to another answer, {where(dataset, labels)}", frame, caption))
+    return result
+
+
+def spread(mean: float, sd: float, n: float) -> str:
+    """ "0.123 ± 0.004", of one seed without the spread; "inf" where on some seed half of the images were not broken."""
+    if not math.isfinite(mean):
+        return "inf"
+    return number(mean, 3) if n < 2 else f"{number(mean, 3)} ± {number(sd, 3)}"

@@ -1,11 +1,11 @@
 """Table 1 (test error) and Table 2 (error under attack, with its audit)."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable
 from typing import Literal
 
 import pandas as pd
 
-from reports.audit import marks
+from reports.audit import doubted, marks
 from reports.cells import CELL, EARLY_STOPPED, aggregate, fast_gradient, ordered, shortfall
 from reports.layout import Table, grid, intervals, pivot, seeds_named
 from reports.models import styles
@@ -36,6 +36,7 @@ SURE = (
     "Bold: the lowest of its column, where it beats every other model there surely (paired t-test on shared seeds, "
     "Holm-corrected over the pairs of the column, p below 0.05)."
 )
+DOUBT = "† The audit failed under this norm, on some seed: what is robust here may not be."
 ABSENT = {1: "No test error has been recorded or planned.", 2: "No attack has been recorded."}
 
 
@@ -96,7 +97,7 @@ def table2(run: Run) -> Section:
                 "First the clean error of the attacked checkpoints, then their error under each norm at its eps. "
                 f"{seeds_named(found)}{_images(at)}. {run.threat}".strip(),
                 (
-                    *doubted(marked),
+                    *doubted(marked, DOUBT),
                     *unaudited(run.records, at),
                     *missing(_attacks_missing(at, planned[planned["labels"] == labels], there)),
                 ),
@@ -142,17 +143,6 @@ def _and_intervals(
             about = "95 % t-intervals of the means over seeds: n - 1 degrees of freedom."
             tables.append(Table(name + suffix, f"{title}: t-intervals", frame, about, folded=True))
     return tables
-
-
-def doubted(marked: Mapping[tuple[str, str], Sequence[str]]) -> tuple[str, ...]:
-    """A note on the checks of the audit that failed, and for whom."""
-    whose: dict[str, dict[str, None]] = {}
-    for (model, _), checks in marked.items():
-        for check in checks:
-            whose.setdefault(check, {})[model] = None
-    said = "; ".join(f"{check}: {', '.join(models)}" for check, models in whose.items())
-    note = "† The audit failed under this norm, on some seed: what is robust here may not be. Not passed: "
-    return (f"{note}{said}.",) if marked else ()
 
 
 def unaudited(records: pd.DataFrame, at: pd.DataFrame) -> tuple[str, ...]:

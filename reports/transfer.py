@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from reports.audit import where
+from reports.audit import listed, where
 from reports.cells import CELL, aggregate, ordered
 from reports.layout import Table, pivot
 from reports.models import styles
@@ -10,6 +10,7 @@ from reports.room import noted, shown
 from reports.section import Run, Section
 
 PREFIX = "transfer/"
+HOLES = "Nothing where the weights of one of the two were not at hand, or one was not attacked, when this was measured."
 SHOWN = {"L2": 2.0, "Linf": 0.2}  # the radius that is shown, or else the middle one
 
 
@@ -45,8 +46,10 @@ def tables(errors: pd.DataFrame) -> list[Table]:
         caption = (
             f"Error in % of the row's model on images that one step on the column's made: {norm}, eps {eps:g}, margin, "
             "true labels, not clipped, same seed on both sides; the diagonal is the white box. Mean ± standard "
-            "deviation over seeds (ddof 1), n in brackets where it is not the same in all."
+            "deviation over seeds (ddof 1), n in brackets where it is not the same in all. "
+            f"{listed(cell['n'])} test images."
         )
         title = f"Transfer, {where(dataset, labels)}, {norm}"
-        result.append(Table(f"transfer-{dataset}-{labels}-{norm}", title, frame, caption))
+        holes = (HOLES,) if wide.isna().any(axis=None) else ()
+        result.append(Table(f"transfer-{dataset}-{labels}-{norm}", title, frame, caption, holes))
     return result

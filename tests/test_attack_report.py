@@ -41,6 +41,44 @@ def test_what_remains_begins_with_the_error_of_the_same_images_without_an_attack
     assert not [line for line in lines if line[0] == "0.5"], "at an audit's largest eps nothing remains, by design"
 
 
+def lines(table: str) -> list[list[str]]:
+    """The cells of a page's tables."""
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("|")]
+
+
+def test_what_remains_is_marked_where_the_audit_failed() -> None:
+    """In L-infinity more steps break more of VAT; by one step the ladder's error is far below the worst case."""
+    rows = audited("vat", 0, 0.1) + audited("ladder", 0, 0.02)
+    rows += [attacked("vat", 0, 0.45, "Linf", 0.3, attack="pgd-40x2", n=1000)]
+    rows += [attacked("ladder", 0, 0.4, "Linf", 0.3, attack="worst-2000", n=1000)]
+    page = text(rows, "remains.md")
+    of = {(line[0], line[1]): line[2:] for line in lines(page)}
+    assert of["0.3", "many steps"] == ["40.00 ‡", "32.00 ‡"]
+    assert of["0.1", "one step"] == ["20.00", "12.00 †"]
+    assert of["0.3", "worst case"] == ["40.00", "32.00"]
+    notes = [line for line in page.splitlines() if line.startswith(("†", "‡"))]
+    assert notes[0].endswith("Not passed: one step is enough: ladder.")
+    assert "more steps change nothing: vat" in notes[1]
+    assert "many steps beat the rest: ladder" in notes[1]
+    assert len(notes) == 2
+
+
+def test_what_remains_has_noise_beside_attacks_and_how_far_other_answers_are() -> None:
+    rows = audited("vat", 0, 0.1) + audited("vat", 1, 0.1)
+    for seed, (one, other) in enumerate([(0.11, 0.12), (0.14, 0.13)]):
+        for kind, value in (("uniform", one), ("gaussian", other)):
+            rows += [attacked("vat", seed, value, "Linf", 0.3, attack=f"noise-{kind}-10", n=1000)]
+        for norm, value in (("Linf", 0.2 + 0.02 * seed), ("L1", 3.0 if seed else math.inf)):
+            row = attacked("vat", seed, value, norm, math.nan, attack="fmn-100", n=1000)
+            rows += [row | {"measure": "median_distance"}]
+    page = text(rows, "remains.md")
+    of = {(line[0], line[1]): line[2:] for line in lines(page)}
+    assert of["0.3", "noise"] == ["13.00 ± 1.41"]
+    assert of["0.1", "noise"] == ["-"]
+    assert of["Linf", "0.210 ± 0.014"] == []
+    assert of["L1", "inf"] == []
+
+
 def test_models_that_no_audit_has_seen_are_named_beside_table_2() -> None:
     rows = [attacked(model, seed, 0.5, "Linf", n=1000) for model in ("vat", "ladder", "lvan") for seed in (0, 1)]
     for model in ("vat", "ladder", "lvan"):

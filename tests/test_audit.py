@@ -86,7 +86,7 @@ def test_an_undefended_model_falls_and_its_audit_holds(of_undefended: pd.DataFra
         assert errors["noise-gaussian-3", ball, eps] < 0.3
     assert (errors.loc["worst-60"].groupby("norm").max() == 1).all()
     said = verdict(of_undefended)
-    assert said.pop("steps of full length") == "not run"
+    assert said.pop("steps of full length") == said.pop("one step grows with eps") == "not run"
     assert said.pop("white box beats transfer") == "not run"
     assert {name for name, of in said.items() if of != "pass"} <= {
         "many steps beat the rest",
@@ -190,6 +190,7 @@ def test_what_cannot_be_audited_is_refused(model: nn.Module, message: str) -> No
 # -------------------------------------------------------------------------------------------- verdicts by hand
 
 SOUND = {
+    "fgm": (0.2, 0.55, 0.7),
     "pgd-40x2": (0.3, 0.6, 0.95),
     "pgd-100x3": (math.nan, 0.605, math.nan),
     "single-step": (0.2, 0.57, 0.7),
@@ -202,6 +203,7 @@ SOUND = {
 }
 BREAKS = {
     "one step is enough": {"single-step": (0.2, 0.5, 0.7), "single-step/float64": (0.2, 0.5, 0.7)},
+    "one step grows with eps": {"fgm": (0.2, 0.19, 0.7)},
     "error grows with eps": {"pgd-40x2": (0.7, 0.6, 0.95), "worst-1000": (0.7, 0.6, 0.95)},
     "large eps leaves a guess": {"pgd-40x2": (0.3, 0.6, 0.89), "worst-1000": (0.3, 0.6, 0.89)},
     "many steps beat one": {"single-step": (0.32, 0.57, 0.7)},
@@ -246,6 +248,7 @@ def records(changes: dict[str, object]) -> pd.DataFrame:
         for eps, value in zip((0.1, 0.3, 1.0), values, strict=True)
     ]
     rows += [("white_box_error", "hsj-10", "Linf", eps, value) for eps, value in ((0.1, 0.3), (0.3, 0.6), (1.0, 1.0))]
+    rows += [("clean_error", "fgm", "Linf", eps, 0.05) for eps in (0.1, 0.3, 1.0)]
     rows += [(name, attack, "", math.nan, changes.get(name, 0.0)) for name, attack in SHARES.items()]
     frame = pd.DataFrame(rows, columns=["measure", "attack", "norm", "eps", "value"])
     return frame.assign(dataset="mnist", model="vat", labels=50, seed=1, epoch=9, n=1000, subset="")
@@ -262,8 +265,37 @@ def test_each_check_fails_on_its_own_figure_alone(check: str) -> None:
     assert [name for name, of in said.items() if of != "pass"] == [check]
     marked = {key[3]: reasons for key, reasons in verdicts.marks(records(BREAKS[check])).items()}
     of_model = check in {*SHARES_SAY, "steps of full length"}
-    quiet = next(each for each in verdicts.CHECKS if each.name == check).marks is False
-    assert marked == ({} if quiet else {key: [check] for key in verdicts.BALL} if of_model else {"Linf": [check]})
+    of_one_step = next(each for each in verdicts.CHECKS if each.name == check).doubts == "one step"
+    of_many = {key[3]: reasons for key, reasons in verdicts.marks(records(BREAKS[check]), "many steps").items()}
+    affected = {key: [check] for key in verdicts.BALL} if of_model else {"Linf": [check]}
+    assert marked == (affected if of_one_step else {})
+    assert of_many == ({} if of_one_step else affected)
+
+
+@pytest.mark.parametrize(
+    ("curve", "verdict_", "marked"),
+    [
+        ((0.2, 0.55, 0.7), "pass", False),
+        ((0.04, 0.55, 0.7), "fail", True),  # below the clean error of 0.05
+        ((0.2, 0.194, 0.7), "fail", True),
+        ((0.2, 0.196, 0.7), "pass", False),
+        ((0.2, 0.55, 0.5), "fail", False),  # beyond the eps that Table 2 shows
+    ],
+)
+def test_one_step_is_doubted_where_its_curve_falls_up_to_the_papers_eps(curve, verdict_, marked) -> None:
+    rows = records({"fgm": curve})
+    assert verdict(rows)["one step grows with eps"] == verdict_
+    assert verdicts.marks(rows) == ({("mnist", "vat", 50, "Linf"): ["one step grows with eps"]} if marked else {})
+    assert verdicts.marks(rows, "many steps") == {}
+
+
+def test_marks_of_the_two_l1_steps_are_apart_and_of_their_ball_on_both() -> None:
+    rows = records({"fgm": (0.2, 0.1, 0.7)})
+    spread = rows.assign(norm=rows["norm"].where(rows["attack"] != "fgm", "L1-spread"))
+    assert {key[3] for key in verdicts.marks(spread)} == {"L1-spread"}
+    ball = records(BREAKS["gradients beat noise"])
+    ball["norm"] = ball["norm"].replace("Linf", "L1")
+    assert {key[3] for key in verdicts.marks(ball)} == {"L1-spread", "L1-pixel"}
 
 
 def test_the_figure_names_where_it_stands() -> None:
