@@ -404,7 +404,7 @@ def test_published_figures_stand_beside_ours(files):
 
 @pytest.mark.slow
 def test_the_full_grid_takes_seconds():
-    """120 models, 7 measures, 250 epochs: the bar is 20 s on two cores."""
+    """120 models, 7 measures, 250 epochs, attacked and audited as `full` says: the bar is 20 s on two cores."""
     labels = {50: 10, 100: 5, 1000: 5}
     cells = [
         ("mnist", m, k, s)
@@ -418,20 +418,16 @@ def test_the_full_grid_takes_seconds():
     measures = ["test_error", "smoothness", *(f"loss/{i}" for i in range(5))]
     history = plan.merge(pd.DataFrame({"epoch": range(1, 251)}), how="cross")
     history = pd.concat([history.assign(measure=m, value=rng.random(len(history))) for m in measures])
-    rows = [
-        error(m, s, rng.random(), labels=k, dataset=d, measure=kind)
-        for d, m, k, s in cells
-        for kind in ("test_error", "lowest_test_error")
-    ]
-    kinds = ("clean_error", "attacked_error", "zero_gradient_share", "mean_norm_ratio", "short_share")
-    rows += [
-        attacked(m, s, rng.random(), norm, labels=k, dataset=d, measure=kind)
-        for d, m, k, s in cells
-        for norm in ("L1-spread", "L1-pixel", "L2", "Linf")
-        for kind in kinds
-    ]
+    cell = Path(__file__).parents[1] / "published/standard/cells/lvan-lw-100"
+    recorded = pd.read_csv(cell / "records.csv", keep_default_na=False)
+    one = recorded[recorded["seed"] == 0].drop(columns="seed").replace({"eps": {"": math.nan}})
+    rows = plan.merge(one.astype({"eps": "float64", "value": "float64"}), how="cross")
+    rows = rows[rows["attack"] != "transfer/" + rows["model"]]
+    rows["value"] *= 1 - 0.2 * rng.random(len(rows))
+    assert rows["attack"].str.startswith("worst-").any()
+    assert rows["attack"].str.startswith("statistics/").any()
     started = time.process_time()
-    render(pd.DataFrame(rows), history, plan, PROVENANCE)
+    render(rows, history, plan, PROVENANCE)
     assert time.process_time() - started < 20  # of the processor: a busy machine is no failure
 
 
