@@ -53,12 +53,14 @@ def collect(suite: Suite, name: str, cells: Sequence[Cell], runs: Sequence[Path]
     examples = gathered(cells, runs, "examples.csv", EXAMPLES)
     tuning = united([run / "tuning" for run in runs], "tuning.csv", TUNING)
     seeds = records.groupby(PLACE)["seed"].unique().to_dict()
+    epochs = pd.concat([history, records])[[*PLACE, "seed", "epoch"]].groupby([*PLACE, "seed"])["epoch"].max().to_dict()
     planned: list[tuple[str, str, int, int, float]] = []
     origin: dict[str, list[dict[str, Any]]] = {}
     failed: dict[str, str] = {}
     for cell in cells:
         where = place(cell)
-        planned += [(*where, seed, updates(cell)) for seed in dict.fromkeys([*cell.seeds, *seeds.get(where, ())])]
+        of = [(*where, seed) for seed in dict.fromkeys([*cell.seeds, *seeds.get(where, ())])]
+        planned += [(*each, epochs.get(each, 0) * updates(cell)) for each in of]
         for folder, run in zip(folders_of(cell, runs), distinguished(runs), strict=True):
             if noted := stages(folder):
                 origin.setdefault(cell.name, []).extend(stage | {"run": run} for stage in noted)
@@ -156,9 +158,9 @@ def named(row: "pd.Series[Any]", keys: Sequence[str]) -> str:
 
 
 def updates(cell: Cell) -> float:
-    """How many steps a training takes, NaN where the size of the data set is not fixed."""
+    """How many steps an epoch takes, NaN where the size of the data set is not fixed."""
     images = TRAINING_IMAGES.get(cell.training.dataset)
-    return cell.training.epochs * cell.training.updates(images) if images else math.nan
+    return cell.training.updates(images) if images else math.nan
 
 
 def distinguished(runs: Sequence[Path]) -> list[str]:

@@ -96,8 +96,11 @@ def compare(records: pd.DataFrame, plan: pd.DataFrame, paper: str = "VAL") -> pd
 
 
 def updates_said(found: pd.DataFrame) -> str:
-    """How long this run trained beside the paper's runs: a short run that differs refutes nothing."""
-    pairs = found[["labels", "updates", "updates_published"]].dropna().drop_duplicates().sort_values("labels")
+    """How long what has ended trained beside the paper's runs: a short run that differs refutes nothing."""
+    ended = found[(found["n"] > 0) | (found["verdict"] == "diverged")]
+    if not len(ended):
+        return "No training that compares with the paper's has ended yet."
+    pairs = ended[["labels", "updates", "updates_published"]].dropna().drop_duplicates().sort_values("labels")
     vat = (found["against"] == "vat-paper").any()
     of = "of the VAT paper" if vat else "of the released runs"
     if not len(pairs):

@@ -79,8 +79,8 @@ def render(
     """File name -> content: report.md, report.html and each section's own files; same input, same bytes.
 
     `only`: the names of the sections that are wanted; `more`: what may be there, `tuning` and `examples`. Columns:
-    `RECORDS`, `HISTORY`, `PLAN`, and in the plan `updates` where known; `TUNING`, `EXAMPLES`; a frame without rows
-    needs none.
+    `RECORDS`, `HISTORY`, `PLAN`, and in the plan `updates`, those made, where known; `TUNING`, `EXAMPLES`; a frame
+    without rows needs none.
     ValueError on a missing column or a seed recorded twice.
     """
     run = prepared(records, history, plan, provenance, **more)

@@ -37,11 +37,12 @@ class Run:
 
     @cached_property
     def means(self) -> pd.DataFrame:
-        """Mean and n of each model over all of its finished seeds, by what it is compared in."""
+        """Mean, n and epoch (0: seeds differ) of each model over its finished seeds, by what it is compared in."""
         values = paired.compared(self.records, self.history)
-        groups = values[np.isfinite(values["value"])].groupby([*paired.COLUMN, "model"])["value"]
-        means: pd.DataFrame = groups.agg(mean="mean", n="size").reset_index()
-        return means
+        groups = values[np.isfinite(values["value"])].groupby([*paired.COLUMN, "model"])
+        means = groups.agg(mean=("value", "mean"), n=("value", "size"), epoch=("epoch", "max"))
+        same = groups["epoch"].nunique() == 1
+        return means.assign(epoch=means["epoch"].where(same, 0)).reset_index()
 
     @property
     def paper(self) -> str:

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from running import fails, files, write_suite
 
-from benchmark.publish import embedded
+from benchmark.publish import collected, embedded
+from reports import render
 from zoo.errors import BadInput
 
 pytestmark = pytest.mark.usefixtures("plain_pictures")
@@ -90,6 +91,21 @@ def test_a_sweep_alone_can_be_published(checkout, call):
     of_semi = checkout / "published/vat-semi/report/report.md"
     assert "Left out until `tune` chooses their eps: rpt-100, rpt-1000" in of_semi.read_text()
     assert "benchmark tune --suite vat-figures" in (report / "provenance.csv").read_text()
+
+
+def test_updates_are_those_that_were_made(checkout):
+    """Ten epochs of 240 steps are planned: of the ladder, which trains on, four are done; VAT has ended."""
+    ladder = checkout / "published/quick/cells/ladder-50"
+    history = pd.read_csv(ladder / "history.csv")
+    history[history["epoch"] <= 4].to_csv(ladder / "history.csv", index=False)
+    (ladder / "records.csv").unlink()
+    data = collected("quick", [checkout / "published/quick"])
+    made = data.plan[data.plan["labels"] == 50].groupby("model")["updates"].unique().map(list)
+    assert made[["ladder", "vat", "lvan"]].tolist() == [[960], [2400], [0]]
+    assert "Updates of this run: 2,400 at 50 labels, 2.4 %" in (said := render(**vars(data))["findings.md"].decode())
+    assert "960" not in said
+    unended = vars(data) | {"records": data.records[:0]}
+    assert "No training that compares with the paper's has ended" in render(**unended)["findings.md"].decode()
 
 
 def test_published_outside_a_checkout_is_one_line(tmp_path, call, monkeypatch):
