@@ -81,7 +81,7 @@ def tables(found: pd.DataFrame) -> list[Table]:
         frame = frame.rename_axis(columns=None).reset_index()
         frame = frame.assign(statistics=frame["statistics"].replace(KINDS))
         title = f"Other test-time statistics, {where(dataset, labels)}"
-        result.append(Table(f"statistics-{dataset}-{labels}", title, frame, CAPTION))
+        result.append(Table(f"statistics-{dataset}-{labels}", title, frame, CAPTION, keys=2))
     return result
 
 

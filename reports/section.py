@@ -42,7 +42,8 @@ class Run:
         groups = values[np.isfinite(values["value"])].groupby([*paired.COLUMN, "model"])
         means = groups.agg(mean=("value", "mean"), n=("value", "size"), epoch=("epoch", "max"))
         same = groups["epoch"].nunique() == 1
-        return means.assign(epoch=means["epoch"].where(same, 0)).reset_index()
+        found: pd.DataFrame = means.assign(epoch=means["epoch"].where(same, 0)).reset_index()
+        return found
 
     @property
     def paper(self) -> str:
