@@ -146,7 +146,7 @@ def _files(section: Section) -> dict[str, bytes]:
     files = {f"{section.name}.csv": data.encode()}
     for figure in section.pictures:
         files[f"{section.name}.png"], files[f"{section.name}.pdf"] = images(figure.draw, figure.data, data)
-    if not section.pictures:
+    if section.tables or not section.pictures:
         files[f"{section.name}.md"] = section_markdown(section).encode()
         texts = [table.latex() for table in section.tables]
         files[f"{section.name}.tex"] = ("\n".join(texts) or f"% {section.heading}: nothing yet.\n").encode()

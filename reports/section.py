@@ -73,8 +73,8 @@ Block = str | Bullets | Table | Picture
 
 @dataclass(frozen=True)
 class Section:
-    """Blocks under a heading; its files are NAME.md, .tex and .csv with tables, NAME.png, .pdf and .csv with a
-    figure. `data` is what the CSV file holds; without it the section is in the pages alone.
+    """Blocks under a heading; its files are NAME.csv, with tables NAME.md and .tex, with a figure NAME.png and
+    .pdf. `data` is what the CSV file holds; without it the section is in the pages alone.
     """
 
     name: str

@@ -86,7 +86,9 @@ def test_a_sweep_alone_can_be_published(checkout, call):
     assert call("report", "--published")[0] == 0
     assert "![Validation error against eps" in readme.read_text()
     report = checkout / "published/vat-figures/report"
-    assert (report / "tuning.png").is_file()
+    assert {path.suffix for path in report.glob("tuning.*")} == {".csv", ".pdf", ".png", ".md", ".tex"}
+    assert "What was tried" in (report / "tuning.md").read_text()
+    assert r"\label{tab:tuning-candidates}" in (report / "tuning.tex").read_text()
     assert "Left out" not in (report / "report.md").read_text()
     of_semi = checkout / "published/vat-semi/report/report.md"
     assert "Left out until `tune` chooses their eps: rpt-100, rpt-1000" in of_semi.read_text()
