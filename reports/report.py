@@ -60,7 +60,9 @@ OF_ATTACKS = ("audit", "one-and-many", "remains", *(f"curves-{norm}" for norm in
 NAMES = ("report", *SECTIONS)  # a report's files are these with a suffix
 NOTHING = pd.DataFrame()
 UNCHOSEN = "left out until `tune` chooses their eps"
-FACTS = ("suite hash", "device", "hours", "commit", UNCHOSEN)
+UNPROVEN = "without provenance"
+STRANGE = "folders of no cell of the suite, left out"
+FACTS = ("suite hash", "device", "hours", "commit", UNCHOSEN, UNPROVEN, STRANGE)
 READING = (
     "Errors are fractions of the test images, printed in %; the CSV files hold them as fractions. Every mean names its "
     "number of seeds and its spread. A seed whose training broke down is called diverged and enters no mean; '-' marks "
@@ -172,7 +174,7 @@ def summary(run: Run) -> Section:
     ]
     if planned:
         facts.append(f"Cells (a model at a label count) complete: {planned - len(short)} of {planned} planned")
-    facts += [f"{key.capitalize()}: {plain(run.provenance[key])}" for key in FACTS if key in run.provenance]
+    facts += [f"{key.capitalize()}: {text}" for key in FACTS if (text := plain(run.provenance.get(key, "")))]
     attack = run.provenance.get("attack")
     facts += [f"Attack, {key}: {plain(value)}" for key, value in attack.items()] if isinstance(attack, Mapping) else []
     description = run.provenance.get("description")

@@ -1,5 +1,6 @@
 """Published reports, the tables a README embeds, and records of several runs put together."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -148,7 +149,10 @@ def test_two_runs_give_the_report_of_one(halves, call):
         assert (halves / "one/report" / name).read_bytes() == (halves / "run/report" / name).read_bytes()
     origin = (halves / "one/report/provenance.csv").read_text()
     assert 'vat-50,stage 1,"run one, training of seeds 0, 1' in origin
-    assert 'ladder-50,stage 3,"run two, training of seeds 0, 1' in origin
+    assert 'ladder-50,stage 1,"run one and two, training of seeds 0, 1' in origin
+    assert "stage 3" not in origin, "each run has the ladder's training and its attacks: they are the same"
+    alone = pd.read_csv(halves / "run/report/provenance.csv").set_index("what")["value"]
+    assert pd.read_csv(halves / "one/report/provenance.csv").set_index("what")["value"]["hours"] == alone["hours"]
     assert call("report", "--suite", "tiny.toml", "--out", "one", "--merge", "two", "--check")[0] == 0
 
 
@@ -238,7 +242,35 @@ def test_an_empty_run_has_a_report(tmp_path, call):
     (tmp_path / "run").mkdir()
     code, out, _ = call("report", "--suite", write_suite(tmp_path), "--out", tmp_path / "run")
     assert (code, len(out)) == (0, 1)
-    assert "complete: 0 of 2 planned" in (tmp_path / "run/report/report.html").read_text()
+    page = (tmp_path / "run/report/report.md").read_text()
+    assert "complete: 0 of 2 planned" in page
+    assert not [line for line in page.splitlines() if line.endswith(": ") or re.fullmatch(r"\| \S+ +\| +\|", line)]
+
+
+@pytest.mark.parametrize("lacking", [["provenance.json"], ["config.json", "provenance.json"]])
+def test_a_cell_without_provenance_is_named(copy, call, lacking):
+    for name in lacking:
+        (copy / "cells/vat-50" / name).unlink()
+    assert call("report", "--suite", "tiny.toml", "--out", "run")[0] == 0
+    said = f"vat-50 ({' and '.join(lacking)} missing)"
+    for name in ("report.md", "findings.md"):
+        assert f"- Without provenance: {said}\n" in (copy / "report" / name).read_text()
+    assert f",without provenance,{said}\n" in (copy / "report/provenance.csv").read_text()
+
+
+def test_a_folder_of_no_cell_is_told_and_left_out(copy, call):
+    shutil.copytree(copy / "cells/vat-50", copy / "cells/vat-51")
+    code, _, err = call("report", "--suite", "tiny.toml", "--out", "run")
+    said = f"warning: {Path('run/cells/vat-51')} is of no cell of the suite tiny.toml; the report leaves it out"
+    assert (code, err) == (0, [said])
+    assert "- Folders of no cell of the suite, left out: vat-51\n" in (copy / "report/report.md").read_text()
+
+
+@pytest.mark.parametrize("check", [(), ("--check",)])
+def test_a_folder_of_no_cell_is_not_published(checkout, call, check):
+    cells = checkout / "published/quick/cells"
+    shutil.copytree(cells / "vat-50", cells / "vat-51")
+    fails(call("report", "--published", *check), Path("published/quick/cells/vat-51"), "is of no cell", "remove it")
 
 
 @pytest.mark.parametrize("content", ["{}", '{"stages": [1]}', '{"stages": [{"stage": "training", "seeds": [0]}]}'])
