@@ -1,5 +1,6 @@
 """All files of a report, from the frames: a list of sections, the pages made of them and their own files."""
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
@@ -174,7 +175,7 @@ def summary(run: Run) -> Section:
     ]
     if planned:
         facts.append(f"Cells (a model at a label count) complete: {planned - len(short)} of {planned} planned")
-    facts += [f"{key.capitalize()}: {text}" for key in FACTS if (text := plain(run.provenance.get(key, "")))]
+    facts += [f"{key.capitalize()}: {text}" for key in FACTS if (text := _short(plain(run.provenance.get(key, ""))))]
     attack = run.provenance.get("attack")
     facts += [f"Attack, {key}: {plain(value)}" for key, value in attack.items()] if isinstance(attack, Mapping) else []
     description = run.provenance.get("description")
@@ -185,6 +186,11 @@ def summary(run: Run) -> Section:
         lines = [f"{cell}: {why}" for cell, why in failed.items()]
         blocks += ["Failed, and tried again by the next run:", bounded(lines, "provenance.csv lists them")]
     return Section("summary", "What this run is", tuple(blocks))
+
+
+def _short(text: str) -> str:
+    """Commits by their first twelve digits: the provenance has them whole."""
+    return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{28}\b", r"\1", text)
 
 
 def _listed(column: pd.Series) -> str:

@@ -316,11 +316,25 @@ def test_html_is_one_file_that_fetches_nothing(files):
     assert sources
     assert {source.split(",")[0] for source in sources if not source.startswith("#")} == {"data:image/png;base64"}
     assert "<script" not in page
+    assert "figure:target img { min-width: var(--full); }" in page, "a phone shows a figure whole until it is tapped"
+    assert not re.search(r'style="[^"]*min-width', page)
+    assert "vertical-align: top" in page
     anchors = set(re.findall(r'id="([^"]+)"', page))
     assert {source[1:] for source in sources if source.startswith("#")} <= anchors
     for name in FIGURES:
+        assert re.search(
+            rf'<figure id="figure-{name}">\n.*<a href="#figure-{name}"[^>]*><img [^>]*"--full: \d+px; max', page
+        )
         assert base64.b64encode(files[f"{name}.png"]).decode() in page
     ElementTree.fromstring(re.sub(r"<meta[^>]*>|<!DOCTYPE html>|<img[^>]*>", "", page))  # every element is closed
+
+
+def test_commits_are_short_before_the_findings_and_whole_in_the_provenance():
+    whole, other = "89da0b151e2a428cc9b8e154c040a93e79239e33", "b99b35a0936bfca8c9e5826f290d9e33fc5cf6b4"
+    commits = [f"{whole} (clean tree)", f"{other} (tree changed)"]
+    files = render(NO_RECORDS, NO_RECORDS, NO_RECORDS, {"suite": "x", "commit": commits})
+    assert "- Commit: 89da0b151e2a (clean tree), b99b35a0936b (tree changed)\n" in text(files, "findings.md")
+    assert ", ".join(commits) in text(files, "provenance.md")
 
 
 def test_html_escapes_what_records_say():
