@@ -62,7 +62,7 @@ def section(run: Run) -> Section:
     """A table for each comparison and label count."""
     found = compare(run.records, run.plan, run.paper)
     tables = [_table(group, run.threat) for _, group in found.groupby(["against", "norm", "labels"], sort=False)]
-    tables += logged.tables(run.records, run.plan) if run.paper == "VAL" else []
+    tables += logged.tables(run.records, run.plan, run.threat) if run.paper == "VAL" else []
     blocks: tuple[Block, ...] = (updates_said(found), *tables) if tables else (NOTHING,)
     return Section("comparison", "This run against the paper, cell by cell", blocks, found)
 
