@@ -1,5 +1,6 @@
 """Folders of runs read back as what a report is made of."""
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from benchmark.cell import as_trained, check_same
 from benchmark.dispatch import failure
 from benchmark.store import EXAMPLES, HISTORY, RECORDS, TUNING, keys_of, read_table, read_tables, stages
 from benchmark.suite import Cell, Suite, unchosen
-from reports import UNCHOSEN
+from reports import STRANGE, UNCHOSEN, UNPROVEN
 from zoo.config import ADVERSARIAL, WITH_COST, ModelConfig, canonical, hashed
 from zoo.data import CHECKSUMS
 from zoo.errors import BadInput
@@ -26,6 +27,7 @@ THREAT_MODEL = {
 TRAINING_IMAGES = dict.fromkeys(CHECKSUMS, 60_000)
 PLACE = ["dataset", "model", "labels"]
 OF_NO_ATTACK = ("test_error", "lowest_test_error")
+ABOUT = ("config.json", "provenance.json")  # of a cell
 NOT_KEYS = ("label", "predicted", "pixels")
 
 
@@ -53,23 +55,44 @@ def collect(suite: Suite, name: str, cells: Sequence[Cell], runs: Sequence[Path]
     examples = gathered(cells, runs, "examples.csv", EXAMPLES)
     tuning = united([run / "tuning" for run in runs], "tuning.csv", TUNING)
     seeds = records.groupby(PLACE)["seed"].unique().to_dict()
+    epochs = pd.concat([history, records])[[*PLACE, "seed", "epoch"]].groupby([*PLACE, "seed"])["epoch"].max().to_dict()
     planned: list[tuple[str, str, int, int, float]] = []
     origin: dict[str, list[dict[str, Any]]] = {}
     failed: dict[str, str] = {}
+    unproven: list[str] = []
     for cell in cells:
         where = place(cell)
-        planned += [(*where, seed, updates(cell)) for seed in dict.fromkeys([*cell.seeds, *seeds.get(where, ())])]
-        for folder, run in zip(folders_of(cell, runs), distinguished(runs), strict=True):
-            if noted := stages(folder):
-                origin.setdefault(cell.name, []).extend(stage | {"run": run} for stage in noted)
+        of = [(*where, seed) for seed in dict.fromkeys([*cell.seeds, *seeds.get(where, ())])]
+        planned += [(*each, epochs.get(each, 0) * updates(cell)) for each in of]
+        if noted := stages_of(folders_of(cell, runs), runs):
+            origin[cell.name] = noted
+        for folder in folders_of(cell, runs):
             if reason := failure(folder):
                 failed[cell.name] = reason
-    named = zip(runs, distinguished(runs), strict=True)
-    if tuned := [stage | {"run": run} for folder, run in named for stage in stages(folder / "tuning")]:
+            if (folder / "records.csv").is_file() and (lacking := [f for f in ABOUT if not (folder / f).is_file()]):
+                unproven.append(f"{cell.name} ({' and '.join(lacking)} missing)")
+    if tuned := stages_of([run / "tuning" for run in runs], runs):
         origin["tuning"] = tuned
     plan = pd.DataFrame(planned, columns=[*PLACE, "seed", "updates"])
-    about = provenance(suite, name, cells, origin) | ({"failed": failed} if failed else {})
+    lacks = {UNPROVEN: unproven, STRANGE: [folder.name for folder in strangers(suite, cells, runs)], "failed": failed}
+    about = provenance(suite, name, cells, origin) | {key: value for key, value in lacks.items() if value}
     return Collected(records, history, plan, about, tuning, examples)
+
+
+def strangers(suite: Suite, cells: Sequence[Cell], runs: Sequence[Path]) -> list[Path]:
+    """Folders beside those of the cells that are of no cell of the suite: a report knows nothing of them."""
+    known = {cell.name for cell in cells} | set(unchosen(suite))
+    there = [folder for run in runs for folder in sorted((run / "cells").glob("*"))]
+    return [folder for folder in there if folder.is_dir() and folder.name not in known]
+
+
+def stages_of(folders: Sequence[Path], runs: Sequence[Path]) -> list[dict[str, Any]]:
+    """What was done in a cell's folders, each stage once with the runs that have it."""
+    found: dict[str, dict[str, Any]] = {}
+    for folder, run in zip(folders, distinguished(runs), strict=True):
+        for stage in stages(folder):
+            found.setdefault(json.dumps(stage, sort_keys=True), stage | {"runs": []})["runs"].append(run)
+    return list(found.values())
 
 
 def place(cell: Cell) -> tuple[str, str, int]:
@@ -156,9 +179,9 @@ def named(row: "pd.Series[Any]", keys: Sequence[str]) -> str:
 
 
 def updates(cell: Cell) -> float:
-    """How many steps a training takes, NaN where the size of the data set is not fixed."""
+    """How many steps an epoch takes, NaN where the size of the data set is not fixed."""
     images = TRAINING_IMAGES.get(cell.training.dataset)
-    return cell.training.epochs * cell.training.updates(images) if images else math.nan
+    return cell.training.updates(images) if images else math.nan
 
 
 def distinguished(runs: Sequence[Path]) -> list[str]:
@@ -253,7 +276,7 @@ def done(stage: Mapping[str, Any]) -> str:
         for sitting in stage["sittings"]
     ]
     seeds = ", ".join(map(str, stage["seeds"]))
-    run = f"run {stage['run']}, " if stage["run"] else ""
+    run = f"run {' and '.join(stage['runs'])}, " if any(stage["runs"]) else ""
     return f"{run}{stage['stage']} of seeds {seeds}, {stage['hours']:.3f} h: {'; then '.join(sittings)}"
 
 

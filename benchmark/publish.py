@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmark.collect import Collected, collect
+from benchmark.collect import Collected, collect, strangers
 from benchmark.locks import alone, remove_parts
 from benchmark.suite import load_suite, plan
 from reports import NAMES, differences, fragments, render
@@ -20,11 +20,20 @@ OPEN, CLOSE = r"^<!-- report: (?P<run>\S+) (?P<name>\S+) -->\n", r"^<!-- /report
 EMBEDDED = re.compile(f"(?P<open>{OPEN}).*?(?P<close>{CLOSE})", re.S | re.M)
 
 
-def collected(name: str, runs: Sequence[Path]) -> Collected:
-    """The records of a suite's run, or of several; cells whose hyper-parameters are not chosen yet are named there."""
+def collected(name: str, runs: Sequence[Path], publish: bool = False) -> Collected:
+    """The records of a suite's run, or of several; cells whose hyper-parameters are not chosen yet are named there.
+
+    A folder of no cell of the suite is told, or where it would be published refused with BadInput.
+    """
     suite = load_suite(name)
     there_are(runs)
-    return collect(suite, name, plan(suite, name, chosen=True), runs)
+    cells = plan(suite, name, chosen=True)
+    for folder in strangers(suite, cells, runs):
+        said = f"{folder} is of no cell of the suite {name}"
+        if publish:
+            raise BadInput(f"{said}; remove it")
+        print(f"warning: {said}; the report leaves it out", file=sys.stderr)
+    return collect(suite, name, cells, runs)
 
 
 def there_are(runs: Sequence[Path]) -> None:
@@ -51,7 +60,7 @@ def published_files() -> tuple[list[Path], dict[Path, bytes]]:
     files: dict[Path, bytes] = {}
     pieces: dict[str, dict[str, str]] = {}
     for run in runs:
-        data = collected(run.name, [run])
+        data = collected(run.name, [run], publish=True)
         files |= report_files(data, run)
         folder = (run / "report").as_posix()
         pieces[run.name] = fragments(folder=folder, **vars(data))

@@ -15,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, FormatStrFormatter, MaxNLocator, NullLocator
+from matplotlib.transforms import Bbox
 
 LOOKS: list[Any] = [
     "default",
@@ -34,11 +35,28 @@ def images(draw: Callable[[pd.DataFrame], Figure], table: pd.DataFrame, data: st
     digest = f"data sha256 {hashlib.sha256(data.encode()).hexdigest()}"
     png, pdf = BytesIO(), BytesIO()
     with matplotlib.style.context(LOOKS):
-        figure = draw(table)
+        figure = drawn(draw, table)
         figure.savefig(png, format="png", dpi=150, metadata={"Software": DRAWN_BY, "Description": digest})
         fixed = {"CreationDate": None, "Creator": "reports", "Producer": DRAWN_BY, "Subject": digest}
         figure.savefig(pdf, format="pdf", metadata=fixed)
     return png.getvalue(), pdf.getvalue()
+
+
+def drawn(draw: Callable[[pd.DataFrame], Figure], table: pd.DataFrame) -> Figure:
+    """The picture without the tick labels that have no room: one that would touch the label before it is left out."""
+    figure = draw(table)
+    figure.draw_without_rendering()
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        low, high = sorted(axis.get_view_interval())
+        before: Bbox | None = None
+        for tick in sorted(axis.get_major_ticks(), key=lambda tick: tick.get_loc()):
+            box = tick.label1.get_window_extent().padded(1.5)
+            if low <= tick.get_loc() <= high and tick.label1.get_visible() and tick.label1.get_text():
+                if before and before.overlaps(box):
+                    tick.label1.set_visible(False)
+                else:
+                    before = box
+    return figure
 
 
 def panels(shape: tuple[int, int], size: tuple[float, float], sharex: Share, sharey: Share) -> tuple[Figure, Any]:

@@ -119,6 +119,13 @@ def norms(column: pd.Series) -> list[str]:
     return sorted(column.unique(), key=lambda n: (NORMS.index(n) if n in NORMS else len(NORMS), n))
 
 
+def unended(records: pd.DataFrame, plan: pd.DataFrame) -> set[tuple[str, str, int]]:
+    """The planned cells that lack the final test error of a seed."""
+    ended = pd.MultiIndex.from_frame(records.loc[records["measure"] == "test_error", [*CELL, "seed"]])
+    lacking = ~pd.MultiIndex.from_frame(plan[[*CELL, "seed"]]).isin(ended)
+    return set(plan.loc[lacking, CELL].itertuples(index=False, name=None))
+
+
 def shortfall(records: pd.DataFrame, plan: pd.DataFrame) -> list[str]:
     """A line for each planned cell that lacks a record of some seed: "vat, 50 labels, mnist: 1 of 3 seeds".
 

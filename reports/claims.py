@@ -1,6 +1,6 @@
 """What the paper claims about its models, each as pairs (better, worse), and what a run's paired tests make of it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -8,11 +8,13 @@ import pandas as pd
 
 from reports import published
 from reports.cells import EARLY_STOPPED
+from reports.models import MODELS
 
 FUSIONS = ("lvac", "lvac-lw", "lvan", "lvan-lw")
 PAPER_MODELS = ("vat", "ladder", *FUSIONS)
-VERDICTS = ("holds", "does not hold", "undecided", "not tested")
+VERDICTS = ("holds", "does not hold", "undecided", "not yet", "not tested")
 Pair = tuple[str, str]
+Place = tuple[str, str, int]  # dataset, model, labels
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,11 @@ class Judged:
         return self.sure, self.contrary, self.open, self.absent
 
 
-def judge(claim: Claim, found: pd.DataFrame, means: pd.DataFrame) -> Judged:
+def judge(claim: Claim, found: pd.DataFrame, means: pd.DataFrame, open_cells: Collection[Place] = ()) -> Judged:
     """Holds: every pair surely so. Does not hold: one is surely the other way round. Not tested: no pair is there.
 
-    `found` is `paired.compare`'s; sure means p below 0.05 after its Holm correction. `means`: model, mean, n.
+    Not yet: no pair is there, but is to come. `found` is `paired.compare`'s; sure means p below 0.05 after its Holm
+    correction. `means`: model, mean, n, epoch. `open_cells`: dataset, model, labels of trainings that have not ended.
     """
     rows, means = (_of(claim, frame) for frame in (found, means))
     winners = {frozenset(pair): winner for *pair, winner in rows[["a", "b", "winner"]].itertuples(index=False)}
@@ -62,7 +65,8 @@ def judge(claim: Claim, found: pd.DataFrame, means: pd.DataFrame) -> Judged:
     if groups["contrary"]:
         verdict = "does not hold"
     elif len(groups["absent"]) == len(claim.pairs):
-        verdict = "not tested"
+        here = {*means["model"]} | {model for model in MODELS if (published.DATASET, model, claim.labels) in open_cells}
+        verdict = "not yet" if any(here.issuperset(pair) for pair in claim.pairs) else "not tested"
     else:
         verdict = "holds" if len(groups["sure"]) == len(claim.pairs) else "undecided"
     means = means[means["model"].isin({model for pair in claim.pairs for model in pair})]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from reports import normalised, published
-from reports.cells import CELL, fast_gradient
+from reports.cells import CELL, fast_gradient, unended
 from reports.claims import VERDICTS, Judged, Pair, claims, judge
 from reports.comparison import AGAINST, Row, compare, untraceable_said, updates_said
 from reports.layout import Table, interval, number, probability
@@ -17,6 +17,11 @@ HOW = (
     "where one pair is surely the other way round; else it is undecided. n in brackets; an interval is of its "
     "pair alone, not corrected. The tests are in pairs.csv."
 )
+UNENDED = (
+    "**This run is not finished**: in {} of its {} planned cells not every training has ended. What stands here is of "
+    "the seeds whose training has ended, and a claim none of whose pairs has ended is judged 'not yet'."
+)
+UNTRIED = ("not yet", "not tested")
 DECIDED = ("reproduced", "differs")
 MOST_OPEN = 4  # of an undecided claim's pairs, shown where none is decided
 COLUMNS = ["claim", "source", "verdict", "measure", "norm", "labels", "sure", "contrary", "open", "absent"]
@@ -24,13 +29,15 @@ COLUMNS = ["claim", "source", "verdict", "measure", "norm", "labels", "sure", "c
 
 def section(run: Run) -> Section:
     """Claims by verdict, the cells by verdict, the corrections of the paper, and what may explain a difference."""
-    judged = [judge(claim, run.pairs, run.means) for claim in claims(run.paper)]
+    coming = unended(run.records, run.plan)
+    judged = [judge(claim, run.pairs, run.means, coming) for claim in claims(run.paper)]
     cells = compare(run.records, run.plan, run.paper)
     blocks: list[Block] = [updates_said(cells)] if len(cells) else []
+    blocks += [UNENDED.format(len(coming), len(run.plan[CELL].drop_duplicates()))] if coming else []
     blocks += [HOW]
     for verdict in VERDICTS:
         of_it = [each for each in judged if each.verdict == verdict]
-        said = "; ".join(each.claim.text for each in of_it) if verdict == "not tested" else ""
+        said = "; ".join(each.claim.text for each in of_it) if verdict in UNTRIED else ""
         blocks += [f"**The paper's claims: {verdict}** in this run ({len(of_it)} of {len(judged)})"]
         blocks += [(said,)] if said else [tuple(map(_said, of_it))] if of_it else []
     if len(cells):
@@ -64,8 +71,10 @@ def _said(judged: Judged) -> str:
     tested += [f"{len(judged.absent)} without records"] if judged.absent else []
     deciding = judged.contrary or judged.sure or judged.open[:MOST_OPEN]
     evidence = "; ".join(_pair(judged.rows, pair, scale, decimals) for pair in deciding)
+    epochs = {*judged.means["epoch"]}
+    after = f", after epoch {max(epochs)}" if len(epochs) == 1 and max(epochs) else ""
     return (
-        f"{judged.claim.text} ({judged.claim.source}). Here: {figures}. "
+        f"{judged.claim.text} ({judged.claim.source}). Here{after}: {figures}. "
         f"{', '.join(tested)}{': ' + evidence if evidence else ''}."
     )
 

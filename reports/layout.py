@@ -1,6 +1,7 @@
 """One table as Markdown, LaTeX and CSV, and the text of one of its cells."""
 
 import re
+import textwrap
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 
@@ -19,9 +20,13 @@ FORMATS = {
 LATEX = {"\\": r"\textbackslash{}", "±": r"$\pm$", "<": r"\textless{}", ">": r"\textgreater{}", "−": "$-$"}
 LATEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "†": r"$\dagger$", "≤": r"$\leq$", "[": "{[}"}
 LATEX |= {"ε": r"$\varepsilon$", "λ": r"$\lambda$", "‖": r"$\|$", "δ": r"$\delta$", '"': "''"}
+LATEX |= {"\u200b": r"\allowbreak{}"}
 LATEX |= {character: "\\" + character for character in "%&_#${}"}
 SIZES = {68: "small", 80: "footnotesize", 101: "scriptsize"}  # characters that fit a line of `article`; else tiny
+TINY = 115  # characters, of a wider table some columns come in a part of their own
 PAGE = 42  # rows
+LINES, LINE = 44, 85  # lines of a page in scriptsize, characters of a line, where there is running text
+LONG = re.compile(r"\S{16}(?=\S)")  # may be broken
 MOST_ROWS = 200  # of a printed table
 BOLD = re.compile(r"\*\*(.+?)\*\*")
 
@@ -37,6 +42,7 @@ class Table:
     notes: tuple[str, ...] = ()
     folded: bool = False  # in a page, behind its title
     wrapped: bool = False  # the last column holds running text
+    keys: int = 1  # how many columns name a row: where not all fit the width of a page, every part has them
 
     def rows(self) -> list[list[str]]:
         """Header and rows as text; a cell without a value is marked as missing."""
@@ -64,26 +70,60 @@ class Table:
         return "\n\n".join([self.body(), *self.said]) + "\n"
 
     def latex(self) -> str:
-        """Table environments, one a page; they need the package booktabs alone."""
+        """Table environments of the rows and columns that a page has room for; they need the package booktabs alone."""
         head, *rows = self.rows()
-        height = PAGE // 5 if self.wrapped else PAGE
-        pages = [rows[at : at + height] for at in range(0, len(rows), height)] or [[]]
-        return "\n".join(self._latex_page(head, page, at) for at, page in enumerate(pages))
+        pages = self._pages(head, rows) if self.wrapped else [rows[at : at + PAGE] for at in range(0, len(rows), PAGE)]
+        parts = [
+            [[row[i] for i in columns] for row in [head, *page]]
+            for page in pages or [[]]
+            for columns in self._columns(head, rows)
+        ]
+        return "\n".join(self._latex_page(head, page, at) for at, (head, *page) in enumerate(parts))
+
+    def _pages(self, head: list[str], rows: list[list[str]]) -> list[list[list[str]]]:
+        """Rows by the lines of their running text; one of too many lines goes on in rows that say it goes on."""
+        line = int(LINE * self._share(_widths([head, *rows])))
+        pages: list[list[list[str]]] = [[]]
+        room = LINES
+        for *named, text in rows:
+            for at, piece in enumerate(textwrap.wrap(text, LINES // 2 * line, break_on_hyphens=False) or [""]):
+                lines = -(-len(piece) // line)
+                if lines > room:
+                    pages.append([])
+                    room = LINES
+                pages[-1].append([*(["(continued)", *named[1:]] if at else named), piece])
+                room -= lines
+        return pages
+
+    def _columns(self, head: list[str], rows: list[list[str]]) -> list[list[int]]:
+        """The columns of each part, the keys in all: the fewest parts, as even as can be, that fit the line."""
+        widths, keys, others = _widths([head, *rows]), range(self.keys), range(self.keys, len(head))
+        for parts in range(1, max(1, len(others)) + 1):
+            fitting = [[*keys, *map(int, part)] for part in np.array_split(others, parts)]
+            if self.wrapped or all(sum(widths[i] + 2 for i in part) <= TINY for part in fitting):
+                break
+        return fitting
+
+    @staticmethod
+    def _share(widths: list[int]) -> float:
+        """Of the line, what columns of these widths leave to the last one."""
+        return 0.97 - 0.0108 * (sum(widths[:-1]) + 2 * len(widths))
 
     def _latex_page(self, head: list[str], rows: list[list[str]], at: int) -> str:
-        widths = [max(len(plain(row[i])) for row in [head, *rows]) for i in range(len(head))]
+        widths = _widths([head, *rows])
         size = next((size for most, size in SIZES.items() if sum(widths) + 2 * len(widths) <= most), "tiny")
         columns = "l" * len(widths)
         if self.wrapped:
-            share = 0.97 - 0.0108 * (sum(widths[:-1]) + 2 * len(widths))  # of the line, left by the other columns
-            size, columns = r"scriptsize\sloppy", columns[:-1] + f"p{{{share:.2f}\\linewidth}}"
-        about = "Continued." if at else f"{self.caption}"
+            size, columns = r"scriptsize\sloppy", columns[:-1] + f"p{{{self._share(widths):.2f}\\linewidth}}"
+            rows = [[*row[:-1], LONG.sub("\\g<0>\u200b", row[-1])] for row in rows]
+        title = f"{self.title} (continued)." if at else f"{self.title}. {self.caption}"
         lines = [" & ".join(map(latex, row)) + r" \\" for row in [head, *rows]]
         return "\n".join(
             [
                 r"\begin{table}[p]",
+                *([r"\addtocounter{table}{-1}"] if at else []),
                 r"\centering",
-                f"\\caption{{{latex(f'{self.title}. {about}')}}}",
+                f"\\caption{{{latex(title)}}}",
                 *([] if at else [f"\\label{{tab:{self.name}}}"]),
                 f"\\{size}\\setlength{{\\tabcolsep}}{{2pt}}",
                 f"\\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
@@ -93,6 +133,11 @@ class Table:
                 "\\end{table}\n",
             ]
         )
+
+
+def _widths(rows: list[list[str]]) -> list[int]:
+    """Of each column, the characters of its longest cell."""
+    return [max(len(plain(cell)) for cell in column) for column in zip(*rows, strict=True)]
 
 
 def plain(text: str) -> str:

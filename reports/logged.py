@@ -15,7 +15,7 @@ CAPTION = (
 TWICE = "The logs hold VAT at 1000 labels under L2 twice: two checkpoints for each of five seeds."
 
 
-def tables(records: pd.DataFrame, plan: pd.DataFrame) -> list[Table]:
+def tables(records: pd.DataFrame, plan: pd.DataFrame, threat: str = "") -> list[Table]:
     """A table a label count that this run has or plans; rows the norms and models that were logged."""
     records = records[records["dataset"] == published.DATASET]
     attacked = fast_gradient(records)
@@ -30,7 +30,7 @@ def tables(records: pd.DataFrame, plan: pd.DataFrame) -> list[Table]:
             f"comparison-logs-{labels}",
             f"Released attack logs beside this run, fgm at eps 0.3, {labels} labels, {published.DATASET}, error in %",
             group.drop(columns="labels"),
-            f"{CAPTION} {TWICE if labels == 1000 else ''}".strip(),
+            " ".join(filter(None, (CAPTION, TWICE if labels == 1000 else "", threat))),
             (f"Source: {published.SOURCE}.",),
             folded=True,
         )

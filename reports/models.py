@@ -31,7 +31,7 @@ MODELS = {
     "ladder": Style("#0072B2", "s", "-"),
     "lvac": Style("#009E73", "^", "--"),
     "lvac-lw": Style("#56B4E9", "v", (0, (5, 1, 1, 1))),
-    "lvan": Style("#D55E00", "D", "--"),
+    "lvan": Style("#D55E00", "D", (0, (6, 1, 1, 1, 1, 1))),
     "lvan-lw": Style("#CC79A7", "P", (0, (5, 1, 1, 1))),
 }
 
@@ -60,5 +60,5 @@ def rank(model: str) -> tuple[int, str]:
 def styles(models: Iterable[str]) -> dict[str, Style]:
     """Style of each model, in order; models not in `MODELS` are grey, each with a marker of its own."""
     ordered = sorted(set(models), key=rank)
-    spare = cycle("*hp<>d8X")
+    spare = cycle("*hpd8XH+")
     return {m: MODELS[m] if m in MODELS else Style("#777777", next(spare), "-.") for m in ordered}

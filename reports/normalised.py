@@ -51,7 +51,7 @@ def section(run: Run) -> Section:
     if not len(found):
         return Section("statistics", heading, ())
     part = shown(found)
-    return Section("statistics", heading, noted(tables(part), part, found), found)
+    return Section("statistics", heading, noted(tables(part, run.threat), part, found), found)
 
 
 def compared(records: pd.DataFrame) -> pd.DataFrame:
@@ -66,7 +66,7 @@ def compared(records: pd.DataFrame) -> pd.DataFrame:
     return ordered(pd.concat([own, tried], ignore_index=True), [*CELL, "attack", "measure", "norm", "eps", "seed"])
 
 
-def tables(found: pd.DataFrame) -> list[Table]:
+def tables(found: pd.DataFrame, threat: str = "") -> list[Table]:
     """For each data set and label count, of what `compared` found: rows model and statistics, columns norms, cost."""
     result = []
     for (dataset, labels), there in found.groupby(["dataset", "labels"]):
@@ -81,7 +81,7 @@ def tables(found: pd.DataFrame) -> list[Table]:
         frame = frame.rename_axis(columns=None).reset_index()
         frame = frame.assign(statistics=frame["statistics"].replace(KINDS))
         title = f"Other test-time statistics, {where(dataset, labels)}"
-        result.append(Table(f"statistics-{dataset}-{labels}", title, frame, CAPTION))
+        result.append(Table(f"statistics-{dataset}-{labels}", title, frame, f"{CAPTION} {threat}".strip(), keys=2))
     return result
 
 

@@ -15,7 +15,7 @@ def section(run: Run) -> Section:
     """A table of facts, and one of who did what of each cell (`provenance["cells"]`, a list of texts a cell)."""
     given = dict(run.provenance)
     cells = given.pop(CELLS, None)
-    facts = pd.DataFrame(leaves(given), columns=COLUMNS[1:])
+    facts = pd.DataFrame([leaf for leaf in leaves(given) if leaf[1]], columns=COLUMNS[1:])
     if not len(facts):
         return Section("provenance", "Provenance", ("None was given.",), pd.DataFrame(columns=COLUMNS))
     about = "As recorded by the runs; the suite's hash is of its resolved cells."

@@ -5,11 +5,12 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from reports.cells import EARLY_STOPPED, clean, fast_gradient, ordered
+from reports.cells import CELL, EARLY_STOPPED, clean, fast_gradient, ordered
 from reports.inference import LEVEL, holm, t_test
 from reports.models import rank
 
 COLUMN = ["dataset", "measure", "norm", "eps", "labels"]  # of the models compared in one family of tests
+OF_SEED = ["model", "seed", "epoch", "value", "subset"]
 COLUMNS = [*COLUMN, "a", "b", "mean_a", "mean_b", "n", "difference", "low", "high", "p", "p_holm", "winner"]
 
 
@@ -35,8 +36,8 @@ def compare(records: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
 
 
 def compared(records: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
-    """What models are compared by, a row a seed: COLUMN, model, seed, value, subset."""
-    return pd.concat([_errors(records), _smoothness(history)], ignore_index=True)
+    """What models are compared by, a row a seed whose training has ended: COLUMN, model, seed, epoch, value, subset."""
+    return pd.concat([_errors(records), _smoothness(records, history)], ignore_index=True)
 
 
 def best(found: pd.DataFrame) -> pd.DataFrame:
@@ -54,14 +55,15 @@ def _errors(records: pd.DataFrame) -> pd.DataFrame:
     chosen = records[records["measure"].isin([EARLY_STOPPED, "lowest_test_error"])].assign(norm="clean", eps=0.0)
     attacked = fast_gradient(records)
     attacked = attacked[attacked["measure"] == "attacked_error"]
-    return pd.concat([clean(records), chosen, attacked])[[*COLUMN, "model", "seed", "value", "subset"]]
+    return pd.concat([clean(records), chosen, attacked])[[*COLUMN, *OF_SEED]]
 
 
-def _smoothness(history: pd.DataFrame) -> pd.DataFrame:
+def _smoothness(records: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     """The virtual adversarial cost at the last epoch that it was measured at; smoother is lower."""
-    cost = history[history["measure"] == "smoothness"]
+    ended = clean(records)[[*CELL, "seed"]].drop_duplicates()  # a final test error is recorded when a training ends
+    cost = history[history["measure"] == "smoothness"].merge(ended)
     last = cost["epoch"] == cost.groupby(["dataset", "labels"])["epoch"].transform("max")
-    return cost[last].assign(norm="clean", eps=0.0, subset="")[[*COLUMN, "model", "seed", "value", "subset"]]
+    return cost[last].assign(norm="clean", eps=0.0, subset="")[[*COLUMN, *OF_SEED]]
 
 
 def _pair(value: pd.DataFrame, subset: pd.DataFrame, a: str, b: str) -> pd.DataFrame:

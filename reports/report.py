@@ -1,5 +1,6 @@
 """All files of a report, from the frames: a list of sections, the pages made of them and their own files."""
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
@@ -60,7 +61,9 @@ OF_ATTACKS = ("audit", "one-and-many", "remains", *(f"curves-{norm}" for norm in
 NAMES = ("report", *SECTIONS)  # a report's files are these with a suffix
 NOTHING = pd.DataFrame()
 UNCHOSEN = "left out until `tune` chooses their eps"
-FACTS = ("suite hash", "device", "hours", "commit", UNCHOSEN)
+UNPROVEN = "without provenance"
+STRANGE = "folders of no cell of the suite, left out"
+FACTS = ("suite hash", "device", "hours", "commit", UNCHOSEN, UNPROVEN, STRANGE)
 READING = (
     "Errors are fractions of the test images, printed in %; the CSV files hold them as fractions. Every mean names its "
     "number of seeds and its spread. A seed whose training broke down is called diverged and enters no mean; '-' marks "
@@ -79,8 +82,8 @@ def render(
     """File name -> content: report.md, report.html and each section's own files; same input, same bytes.
 
     `only`: the names of the sections that are wanted; `more`: what may be there, `tuning` and `examples`. Columns:
-    `RECORDS`, `HISTORY`, `PLAN`, and in the plan `updates` where known; `TUNING`, `EXAMPLES`; a frame without rows
-    needs none.
+    `RECORDS`, `HISTORY`, `PLAN`, and in the plan `updates`, those made, where known; `TUNING`, `EXAMPLES`; a frame
+    without rows needs none.
     ValueError on a missing column or a seed recorded twice.
     """
     run = prepared(records, history, plan, provenance, **more)
@@ -146,7 +149,7 @@ def _files(section: Section) -> dict[str, bytes]:
     files = {f"{section.name}.csv": data.encode()}
     for figure in section.pictures:
         files[f"{section.name}.png"], files[f"{section.name}.pdf"] = images(figure.draw, figure.data, data)
-    if not section.pictures:
+    if section.tables or not section.pictures:
         files[f"{section.name}.md"] = section_markdown(section).encode()
         texts = [table.latex() for table in section.tables]
         files[f"{section.name}.tex"] = ("\n".join(texts) or f"% {section.heading}: nothing yet.\n").encode()
@@ -172,7 +175,7 @@ def summary(run: Run) -> Section:
     ]
     if planned:
         facts.append(f"Cells (a model at a label count) complete: {planned - len(short)} of {planned} planned")
-    facts += [f"{key.capitalize()}: {plain(run.provenance[key])}" for key in FACTS if key in run.provenance]
+    facts += [f"{key.capitalize()}: {text}" for key in FACTS if (text := _short(plain(run.provenance.get(key, ""))))]
     attack = run.provenance.get("attack")
     facts += [f"Attack, {key}: {plain(value)}" for key, value in attack.items()] if isinstance(attack, Mapping) else []
     description = run.provenance.get("description")
@@ -183,6 +186,11 @@ def summary(run: Run) -> Section:
         lines = [f"{cell}: {why}" for cell, why in failed.items()]
         blocks += ["Failed, and tried again by the next run:", bounded(lines, "provenance.csv lists them")]
     return Section("summary", "What this run is", tuple(blocks))
+
+
+def _short(text: str) -> str:
+    """Commits by their first twelve digits: the provenance has them whole."""
+    return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{28}\b", r"\1", text)
 
 
 def _listed(column: pd.Series) -> str:

@@ -37,11 +37,13 @@ class Run:
 
     @cached_property
     def means(self) -> pd.DataFrame:
-        """Mean and n of each model over all of its finished seeds, by what it is compared in."""
+        """Mean, n and epoch (0: seeds differ) of each model over its finished seeds, by what it is compared in."""
         values = paired.compared(self.records, self.history)
-        groups = values[np.isfinite(values["value"])].groupby([*paired.COLUMN, "model"])["value"]
-        means: pd.DataFrame = groups.agg(mean="mean", n="size").reset_index()
-        return means
+        groups = values[np.isfinite(values["value"])].groupby([*paired.COLUMN, "model"])
+        means = groups.agg(mean=("value", "mean"), n=("value", "size"), epoch=("epoch", "max"))
+        same = groups["epoch"].nunique() == 1
+        found: pd.DataFrame = means.assign(epoch=means["epoch"].where(same, 0)).reset_index()
+        return found
 
     @property
     def paper(self) -> str:
@@ -71,8 +73,8 @@ Block = str | Bullets | Table | Picture
 
 @dataclass(frozen=True)
 class Section:
-    """Blocks under a heading; its files are NAME.md, .tex and .csv with tables, NAME.png, .pdf and .csv with a
-    figure. `data` is what the CSV file holds; without it the section is in the pages alone.
+    """Blocks under a heading; its files are NAME.csv, with tables NAME.md and .tex, with a figure NAME.png and
+    .pdf. `data` is what the CSV file holds; without it the section is in the pages alone.
     """
 
     name: str

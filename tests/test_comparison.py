@@ -224,3 +224,23 @@ def test_a_report_on_the_vat_papers_systems_speaks_of_that_paper():
     assert "1704.03976" in page
     assert "cost at eps 2.0" in page
     assert "eps 5" not in page
+
+
+def test_every_cell_of_table_1_is_compared_with_the_lowest_and_with_the_final_error():
+    """Where no final error was logged, which is told, the printed one stands beside the final error of this run."""
+    printed = published.table1()
+    rows = [
+        error(model, seed, value + seed / 1000, labels=labels, measure=measure, dataset="mnist")
+        for model, labels in printed[["model", "labels"]].itertuples(index=False, name=None)
+        for measure, value in (("test_error", 0.2), ("lowest_test_error", 0.1))
+        for seed in (0, 1)
+    ]
+    found = compared(rows).reset_index()
+    table1 = found[found["against"].str.startswith("table1")]
+    ways = table1.groupby(["model", "labels"])["mean"].agg(lambda means: sorted(means.round(4)))
+    assert len(ways) == len(printed) == 18
+    assert all(means == [0.1005, 0.2005] for means in ways)
+    alone = found[found["against"] == "table1-printed"].set_index(["model", "labels"])["printed"]
+    unlogged = {("vat", 50), ("vat", 100), ("vat", 1000), ("lvac-lw", 1000), ("lvan-lw", 1000)}
+    assert set(alone.index) == unlogged
+    assert alone.to_dict() == {cell: printed.set_index(["model", "labels"])["printed"][cell] for cell in unlogged}

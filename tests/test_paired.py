@@ -92,10 +92,13 @@ def test_columns_are_apart_and_attacks_are_fgm_at_the_papers_eps():
         attacked(m, s, 1.0 / s, norm="Linf", eps=eps) for m in ("vat", "lvan") for s in (1, 2) for eps in (0.1, 0.2)
     ]
     costs = [smoothness(m, s, epoch, epoch + s) for m in ("vat", "lvan") for s in (1, 2) for epoch in (1, 5)]
-    found = compared(some, costs)
+    costs += [smoothness("ladder", s, 9, 0.5) for s in (1, 2)]  # trains on: its cost is compared with none
+    ended = [error(m, s, 0.1 * s) for m in ("vat", "lvan") for s in (1, 2)]
+    found = compared(some + ended, costs)
     assert found[["measure", "norm", "eps"]].to_numpy().tolist() == [
         ["attacked_error", "L2", 0.3],
         ["attacked_error", "Linf", 0.2],
         ["smoothness", "clean", 0.0],
+        ["test_error", "clean", 0.0],
     ]
-    assert found["mean_a"].tolist() == pytest.approx([1.545, 0.75, 6.5])
+    assert found["mean_a"].tolist() == pytest.approx([1.545, 0.75, 6.5, 0.15])

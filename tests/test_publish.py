@@ -1,5 +1,6 @@
 """Published reports, the tables a README embeds, and records of several runs put together."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import pandas as pd
 import pytest
 from running import fails, files, write_suite
 
-from benchmark.publish import embedded
+from benchmark.publish import collected, embedded
+from reports import render
 from zoo.errors import BadInput
 
 pytestmark = pytest.mark.usefixtures("plain_pictures")
@@ -85,11 +87,28 @@ def test_a_sweep_alone_can_be_published(checkout, call):
     assert call("report", "--published")[0] == 0
     assert "![Validation error against eps" in readme.read_text()
     report = checkout / "published/vat-figures/report"
-    assert (report / "tuning.png").is_file()
+    assert {path.suffix for path in report.glob("tuning.*")} == {".csv", ".pdf", ".png", ".md", ".tex"}
+    assert "What was tried" in (report / "tuning.md").read_text()
+    assert r"\label{tab:tuning-candidates}" in (report / "tuning.tex").read_text()
     assert "Left out" not in (report / "report.md").read_text()
     of_semi = checkout / "published/vat-semi/report/report.md"
     assert "Left out until `tune` chooses their eps: rpt-100, rpt-1000" in of_semi.read_text()
     assert "benchmark tune --suite vat-figures" in (report / "provenance.csv").read_text()
+
+
+def test_updates_are_those_that_were_made(checkout):
+    """Ten epochs of 240 steps are planned: of the ladder, which trains on, four are done; VAT has ended."""
+    ladder = checkout / "published/quick/cells/ladder-50"
+    history = pd.read_csv(ladder / "history.csv")
+    history[history["epoch"] <= 4].to_csv(ladder / "history.csv", index=False)
+    (ladder / "records.csv").unlink()
+    data = collected("quick", [checkout / "published/quick"])
+    made = data.plan[data.plan["labels"] == 50].groupby("model")["updates"].unique().map(list)
+    assert made[["ladder", "vat", "lvan"]].tolist() == [[960], [2400], [0]]
+    assert "Updates of this run: 2,400 at 50 labels, 2.4 %" in (said := render(**vars(data))["findings.md"].decode())
+    assert "960" not in said
+    unended = vars(data) | {"records": data.records[:0]}
+    assert "No training that compares with the paper's has ended" in render(**unended)["findings.md"].decode()
 
 
 def test_published_outside_a_checkout_is_one_line(tmp_path, call, monkeypatch):
@@ -130,7 +149,10 @@ def test_two_runs_give_the_report_of_one(halves, call):
         assert (halves / "one/report" / name).read_bytes() == (halves / "run/report" / name).read_bytes()
     origin = (halves / "one/report/provenance.csv").read_text()
     assert 'vat-50,stage 1,"run one, training of seeds 0, 1' in origin
-    assert 'ladder-50,stage 3,"run two, training of seeds 0, 1' in origin
+    assert 'ladder-50,stage 1,"run one and two, training of seeds 0, 1' in origin
+    assert "stage 3" not in origin, "each run has the ladder's training and its attacks: they are the same"
+    alone = pd.read_csv(halves / "run/report/provenance.csv").set_index("what")["value"]
+    assert pd.read_csv(halves / "one/report/provenance.csv").set_index("what")["value"]["hours"] == alone["hours"]
     assert call("report", "--suite", "tiny.toml", "--out", "one", "--merge", "two", "--check")[0] == 0
 
 
@@ -220,7 +242,35 @@ def test_an_empty_run_has_a_report(tmp_path, call):
     (tmp_path / "run").mkdir()
     code, out, _ = call("report", "--suite", write_suite(tmp_path), "--out", tmp_path / "run")
     assert (code, len(out)) == (0, 1)
-    assert "complete: 0 of 2 planned" in (tmp_path / "run/report/report.html").read_text()
+    page = (tmp_path / "run/report/report.md").read_text()
+    assert "complete: 0 of 2 planned" in page
+    assert not [line for line in page.splitlines() if line.endswith(": ") or re.fullmatch(r"\| \S+ +\| +\|", line)]
+
+
+@pytest.mark.parametrize("lacking", [["provenance.json"], ["config.json", "provenance.json"]])
+def test_a_cell_without_provenance_is_named(copy, call, lacking):
+    for name in lacking:
+        (copy / "cells/vat-50" / name).unlink()
+    assert call("report", "--suite", "tiny.toml", "--out", "run")[0] == 0
+    said = f"vat-50 ({' and '.join(lacking)} missing)"
+    for name in ("report.md", "findings.md"):
+        assert f"- Without provenance: {said}\n" in (copy / "report" / name).read_text()
+    assert f",without provenance,{said}\n" in (copy / "report/provenance.csv").read_text()
+
+
+def test_a_folder_of_no_cell_is_told_and_left_out(copy, call):
+    shutil.copytree(copy / "cells/vat-50", copy / "cells/vat-51")
+    code, _, err = call("report", "--suite", "tiny.toml", "--out", "run")
+    said = f"warning: {Path('run/cells/vat-51')} is of no cell of the suite tiny.toml; the report leaves it out"
+    assert (code, err) == (0, [said])
+    assert "- Folders of no cell of the suite, left out: vat-51\n" in (copy / "report/report.md").read_text()
+
+
+@pytest.mark.parametrize("check", [(), ("--check",)])
+def test_a_folder_of_no_cell_is_not_published(checkout, call, check):
+    cells = checkout / "published/quick/cells"
+    shutil.copytree(cells / "vat-50", cells / "vat-51")
+    fails(call("report", "--published", *check), Path("published/quick/cells/vat-51"), "is of no cell", "remove it")
 
 
 @pytest.mark.parametrize("content", ["{}", '{"stages": [1]}', '{"stages": [{"stage": "training", "seeds": [0]}]}'])

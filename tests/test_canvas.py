@@ -1,0 +1,57 @@
+"""Figures by the boxes of what is written in them."""
+
+from itertools import combinations
+
+import matplotlib.style
+import pandas as pd
+import pytest
+from matplotlib.text import Text
+from synthetic import error
+from test_reports import NO_RECORDS, PROVENANCE, golden
+
+from reports.canvas import LOOKS, drawn
+from reports.report import SECTIONS, prepared
+
+
+def labels(records, history=NO_RECORDS, plan=NO_RECORDS):
+    """What is written in each figure on these records, and the pairs of texts that touch."""
+    run = prepared(records, history, plan, PROVENANCE)
+    written, touching = {}, []
+    with matplotlib.style.context(LOOKS):
+        for name, build in SECTIONS.items():
+            for picture in build(run).pictures:
+                figure = drawn(picture.draw, picture.data)
+                figure.draw_without_rendering()
+                texts = {text for text in figure.findobj(Text) if text.get_text() and text.get_visible()}
+                texts -= {*beyond(figure)}
+                boxes = [(text.get_text(), text.get_window_extent()) for text in texts]
+                written[name] = {text for text, _ in boxes}
+                touching += [(name, a, b) for (a, one), (b, other) in combinations(boxes, 2) if one.overlaps(other)]
+    return written, touching
+
+
+def beyond(figure):
+    """The labels of ticks that are not in their axis' range, which are not drawn."""
+    found = []
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        low, high = sorted(axis.get_view_interval())
+        out = [tick for tick in axis.majorTicks if not low <= tick.get_loc() <= high]
+        found += [label for tick in out for label in (tick.label1, tick.label2)]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "kept"), [(0.2, 0.25, {"0", "20"}), (0.1, 0.12, {"0", "12"}), (0.001, 0.3, {"0", "0.1", "1", "10"})]
+)
+def test_no_label_touches_another_and_some_are_left(low, high, kept):
+    """An error of 0 makes the axis linear below the smallest: what is left for the others is narrow."""
+    values = {"vat": 0.0, "supervised": low, "ladder": high}
+    written, touching = labels(pd.DataFrame([error(model, 0, value) for model, value in values.items()]))
+    assert touching == []
+    assert kept | {"vat", "supervised", "ladder"} <= written["robustness"]
+
+
+def test_no_label_of_the_golden_figures_touches_another():
+    written, touching = labels(*golden())
+    assert touching == []
+    assert {"2", "5", "10", "epoch"} <= written["smoothness"]
