@@ -314,7 +314,8 @@ def marks(
     found: dict[tuple[str, str, int, str], list[str]] = {}
     for check in CHECKS:
         own = failed[(failed["check"] == check.name) & ~(failed["eps"] > check.doubts_to + 1e-9)]
-        for dataset, model, labels, where in own[[*CELL, "norm"]].drop_duplicates().itertuples(index=False, name=None):
+        places = ordered(own[[*CELL, "norm"]].drop_duplicates(), [*CELL, "norm"])
+        for dataset, model, labels, where in places.itertuples(index=False, name=None):
             for norm, ball in BALL.items() if check.doubts == doubts else ():
                 reasons = found.setdefault((dataset, model, int(labels), norm), [])
                 if where in ("", norm, ball) and check.name not in reasons:
