@@ -1,7 +1,7 @@
 """One cell from nothing to records: train, checkpoint, attack. (configuration, data, device) in, files out."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -33,7 +33,7 @@ from zoo.state import interrupted
 from zoo.training import Engine, Training, fitting_engine, train
 
 CONFIGURATION, FAILED = "config.json", "failed.json"
-OWN = ("records.csv", "history.csv", "examples.csv", "state.safetensors", "provenance.json", FAILED)
+OWN = ("records.csv", "history.csv", "examples.csv", "state.safetensors", "provenance.json", FAILED, CONFIGURATION)
 
 
 class Listener(Protocol):
@@ -78,11 +78,11 @@ def changed_since(cell: Cell, folder: Path) -> str | None:
     return None
 
 
-def start_over(folder: Path) -> None:
+def start_over(folder: Path, keep: Container[str] = ()) -> None:
     """Delete what is there of a cell; first what says that seeds are done, last what says which cell it is."""
     for path in (folder / OWN[0], *folder.glob("seed-*.safetensors"), *(folder / name for name in OWN[1:])):
-        path.unlink(missing_ok=True)
-    (folder / CONFIGURATION).unlink()
+        if path.name not in keep:
+            path.unlink(missing_ok=True)
 
 
 def as_trained(cell: Cell, folder: Path) -> Cell:

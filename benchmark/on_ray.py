@@ -13,7 +13,7 @@ import ray
 from ray.exceptions import NodeDiedError, RayError, TaskUnschedulableError, WorkerCrashedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from benchmark.cell import FAILED
+from benchmark.cell import start_over
 from benchmark.dispatch import End, Event
 from benchmark.locks import NAME, Held, alone
 from benchmark.options import pick_device
@@ -72,13 +72,17 @@ class Sender(Teller):
 
     def send(self) -> None:
         """What has changed since the last time."""
-        there = {path.name: path for path in self.folder.iterdir() if path.is_file() and path.name != NAME}
-        marks = {name: (path.stat().st_mtime_ns, path.stat().st_size) for name, path in there.items()}
-        changed = {name: there[name].read_bytes() for name, mark in marks.items() if self.sent.get(name) != mark}
-        if changed or marks.keys() != self.sent.keys():
-            self.post(Parcel(changed, set(there)))
+        before, now = dict(self.sent), self.look()
+        changed = {name: (self.folder / name).read_bytes() for name, mark in now.items() if before.get(name) != mark}
+        if changed or now.keys() != before.keys():
+            self.post(Parcel(changed, set(now)))
+
+    def look(self) -> dict[str, tuple[int, int]]:
+        """Take what is there as sent."""
+        there = [(path.name, path.stat()) for path in self.folder.iterdir() if path.is_file() and path.name != NAME]
         self.sent.clear()
-        self.sent.update(marks)
+        self.sent.update({name: (about.st_mtime_ns, about.st_size) for name, about in there})
+        return self.sent
 
 
 def task(cell: Cell, job: Job, data: Dataset, number: int, mailbox: Any, files: Files | None) -> End:
@@ -99,6 +103,7 @@ def task(cell: Cell, job: Job, data: Dataset, number: int, mailbox: Any, files: 
             write_whole(own / name, content)
         own.mkdir(parents=True, exist_ok=True)
         sender = Sender(tell, own, tell)
+        sender.look()  # home has these: what goes from here goes there, before anything new comes
         end = attempt(cell, replace(job, folder=Path(folder)), sender, load)
         sender.send()
         return end
@@ -186,7 +191,7 @@ class Cluster:
             except Held as error:
                 self.ended.append((cell, End("held", str(error))))
                 return
-            files = {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in (NAME, FAILED)}
+            files = packed(folder)
         reference = self.task.remote(cell, self.job, self.data_there, self.begun, self.mailbox, files)
         self.running[reference] = (self.begun, cell)
 
@@ -213,8 +218,17 @@ class Cluster:
         yield from ended
 
 
+def packed(folder: Path) -> Files:
+    """A cell's files, for a task that does not see them."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name != NAME}
+
+
 def unpack(parcel: Parcel, folder: Path) -> None:
-    """Write a cell's files that a task sent; what is finished needs no state any more."""
+    """Make a cell's folder what a task's is, at no moment new files beside records that are not of them.
+
+    What is finished needs no state any more; until then it is kept.
+    """
+    start_over(folder, keep={*parcel.names, STATE})
     for name in sorted(parcel.changed, key=lambda name: name == LAST):
         write_whole(folder / name, parcel.changed[name])
     if STATE not in parcel.names:
