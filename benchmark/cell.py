@@ -9,7 +9,7 @@ from typing import Any, Protocol, get_args
 
 from torch import nn
 
-from benchmark.attacking import attack_models, checkpoint
+from benchmark.attacking import CONFIGURATION, attack_models, checkpoint, load_seed
 from benchmark.normalised import store_normalised, unnormalised
 from benchmark.store import (
     HISTORY,
@@ -24,7 +24,7 @@ from benchmark.store import (
     write_table,
 )
 from benchmark.suite import Cell
-from zoo.checkpoints import Together, load_checkpoint, save_seed
+from zoo.checkpoints import Together, save_seed
 from zoo.config import difference, fingerprint, plain
 from zoo.data import Dataset, subset_hash
 from zoo.errors import BadInput
@@ -32,7 +32,7 @@ from zoo.fused import Precision
 from zoo.state import interrupted
 from zoo.training import Engine, Training, fitting_engine, train
 
-CONFIGURATION, FAILED = "config.json", "failed.json"
+FAILED = "failed.json"
 OWN = ("records.csv", "history.csv", "examples.csv", "state.safetensors", "provenance.json", FAILED, CONFIGURATION)
 
 
@@ -137,7 +137,7 @@ def attack_cell(cell: Cell, data: Dataset, folder: Path, listener: Listener) -> 
     """Whatever of the suite's attacks, audits and other statistics a cell's checkpoints lack, added to its records."""
 
     def load(seeds: Sequence[int]) -> nn.Module:
-        models = [load_checkpoint(checkpoint(folder, seed), data.images.device) for seed in seeds]
+        models = [load_seed(folder, seed, data.images.device) for seed in seeds]
         return Together(models) if len(models) > 1 else models[0]
 
     attack_models(load, cell.attack, cell.seeds, data, folder, partial(listener.change, cell))

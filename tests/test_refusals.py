@@ -170,6 +170,34 @@ def test_a_damaged_checkpoint_is_named(copy, call, damage):
     fails(call("run", "--suite", suite, "--out", "run"), Path("run/cells/vat-50/seed-1.safetensors"), "run again")
 
 
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("vat-50/seed-1", "seed was 0 and is 1"),
+        ("ladder-50/seed-0", "model.name was 'vat' and is 'ladder'"),
+        ("longer/seed-0", "training.epochs was 2 and is 3"),
+        ("altered", "has other numbers than were saved"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "attack"])
+def test_a_checkpoint_that_was_exchanged_is_named_before_it_is_attacked(copy, call, source, said, command):
+    path = copy / "cells/vat-50/seed-0.safetensors"
+    if source == "altered":
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+    elif source == "longer/seed-0":
+        suite = write_suite(copy.parent, VAT_ONLY, ("epochs = 2", "epochs = 3"))
+        assert call("run", "--suite", suite, "--out", "longer")[0] == 0
+        path.write_bytes(Path("longer/cells/vat-50/seed-0.safetensors").read_bytes())
+    else:
+        path.write_bytes((copy / "cells" / f"{source}.safetensors").read_bytes())
+    suite = write_suite(copy.parent, ("eps = [0.1]", "eps = [0.1, 0.2]"))
+    before = (copy / "cells/vat-50/records.csv").read_bytes()
+    fails(call(command, "--suite", suite, "--out", "run"), Path("run/cells/vat-50/seed-0.safetensors"), said)
+    assert (copy / "cells/vat-50/records.csv").read_bytes() == before
+
+
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_state_is_named(tmp_path, call, damage):
     state = tmp_path / "run/cells/vat-50/state.safetensors"
