@@ -42,6 +42,8 @@ EXAMPLES = {
     "predicted": "int64",
     "pixels": "str",
 }
+SHARES = ("_error", "_share")  # end the names of measures that are a share of images
+LARGEST = 1e39  # float32 ends below
 UNREADABLE = (ValueError, ArithmeticError, pd.errors.ParserError)
 MOST_BYTES = 2**28  # of a table or a JSON file
 TUNING = {
@@ -139,7 +141,21 @@ def parsed(content: str, columns: Mapping[str, str]) -> pd.DataFrame:
         )
     if list(frame.columns) != list(columns):
         raise ValueError(f"expected columns {', '.join(columns)}, got {', '.join(frame.columns)}")
+    if "value" in columns:
+        check_values(frame)
     return frame
+
+
+def check_values(frame: pd.DataFrame) -> None:
+    """Raises ValueError for a share that can be none, or another value that no float32 comes to; inf and nan are."""
+    values = frame["value"]
+    outside = ~(values.between(0, 1 + 1e-9) | values.isna())
+    share = outside & frame["measure"].where(outside, "").str.endswith(SHARES)
+    wrong = np.asarray(share | ((values.abs() > LARGEST) & (values.abs() < np.inf)), dtype=bool)
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        expected = "0 to 1, or nan" if share[at] else f"at most {LARGEST:g} in size"
+        raise ValueError(f"line {at + 2}: {frame['measure'].iloc[at]} {values[at]:g}, expected {expected}")
 
 
 def write_table(path: Path, frame: pd.DataFrame, columns: Mapping[str, str]) -> None:

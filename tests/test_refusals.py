@@ -146,6 +146,29 @@ def test_a_damaged_file_is_named_and_left_alone(copy, call, name, damage, comman
     assert files(copy) == before
 
 
+@pytest.mark.parametrize("value", ["1e308", "1.01", "-0.01", "inf"])
+@pytest.mark.parametrize("command", ["run", "report"])
+def test_an_error_that_can_be_none_is_named_with_its_line(copy, call, value, command):
+    path = copy / "cells/vat-50/records.csv"
+    lines = path.read_text().splitlines()
+    at = next(at for at, line in enumerate(lines) if ",attacked_error," in line)
+    fields = lines[at].split(",")
+    lines[at] = ",".join([*fields[:6], value, *fields[7:]])
+    path.write_text("\n".join([*lines, ""]))
+    said = f"(line {at + 1}: attacked_error {float(value):g}, expected 0 to 1"
+    fails(call(command, "--suite", "tiny.toml", "--out", "run"), Path("run/cells/vat-50/records.csv"), said)
+
+
+def test_a_cost_that_can_be_none_is_named_with_its_line(copy, call):
+    path = copy / "cells/vat-50/history.csv"
+    lines = path.read_text().splitlines()
+    at = next(at for at, line in enumerate(lines) if ",smoothness," in line)
+    lines[at] = lines[at].rpartition(",")[0] + ",-1e308"
+    path.write_text("\n".join([*lines, ""]))
+    said = f"(line {at + 1}: smoothness -1e+308, expected at most 1e+39 in size"
+    fails(call("report", "--suite", "tiny.toml", "--out", "run"), Path("run/cells/vat-50/history.csv"), said)
+
+
 @pytest.mark.parametrize("name", ["config.json", "provenance.json"])
 @pytest.mark.parametrize("content", ["[1]", "null"])
 def test_json_of_another_kind_is_named(copy, call, name, content):
