@@ -72,7 +72,8 @@ def size(data: Dataset) -> int:
 
 def makespan(seconds: Iterable[float], devices: int) -> float:
     """When the last of so many devices is done, each taking the longest cell that is left."""
-    busy = [0.0] * devices
-    for each in sorted(seconds, reverse=True):
+    longest = sorted(seconds, reverse=True)
+    busy = [0.0] * min(devices, max(1, len(longest)))  # more would have nothing to do
+    for each in longest:
         heapq.heapreplace(busy, busy[0] + each)
     return max(busy)

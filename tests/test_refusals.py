@@ -30,6 +30,7 @@ MNIST = ('"digits"', '"mnist"')
         (("run", "--suite", "smoke", "--shard", "0/3"), ("--shard", "i/n", "'0/3'")),
         (("run", "--suite", "smoke", "--shard", "4/3"), ("--shard", "i/n", "'4/3'")),
         (("run", "--suite", "smoke", "--shard", "3"), ("--shard", "i/n", "'3'")),
+        (("run", "--suite", "smoke", "--shard", "1/" + "9" * 5000), ("--shard", "i/n", "'1/99")),
         (("run", "--suite", "smoke", "--shard", "15/15"), ("--shard", "smoke has fewer cells than parts")),
         (("run", "--suite", "smoke", "--device", "tpu"), ("'tpu'", "cpu", "cuda")),
         (("run", "--suite", "smoke", "--devices", "1"), ("--devices belongs to --dry-run",)),
@@ -100,6 +101,38 @@ def test_what_cannot_be_trained_is_refused_before_anything_is(tmp_path, call, ch
     outcome = call("run", "--suite", suite, "--out", tmp_path / "run", *dry)
     fails(outcome, said)
     assert trained(outcome[1]) == []
+
+
+DEEP = ".".join(["a"] * 3000)
+HUGE = 10**400
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("power_iterations = 1", f"power_iterations = 1\nxi.{DEEP} = 1", "[model.xi]: "),
+        ("decay_from = 1", f"decay_from = 1\nlearning_rate.{DEEP} = 1", "learning_rate: "),
+        ("[model]\n", f"[model.vat.{DEEP}]\nz = 1\n[model]\n", "a"),
+        ("[model]\n", f"[model]\nvat = [{{{DEEP} = 1}}]\n", "model.vat: expected a table"),
+        ("epochs = 2", f"epochs = {HUGE}", "epochs"),
+        ("decay_from = 1", f"decay_from = 1\nepoch_updates = {10**30}", "epoch_updates"),
+        ("smoothness_images = 100", f"smoothness_images = {HUGE}", "smoothness_images"),
+        ("decay_from = 1", f"decay_from = 1\nsmoothness_every = {HUGE}", "smoothness_every"),
+        ("decay_from = 1", f"decay_from = 1\nsmoothness_iterations = {HUGE}", "smoothness_iterations"),
+        ("decay_from = 1", f"decay_from = 1\nvalidation = {HUGE}", "validation"),
+        ("power_iterations = 1", f"power_iterations = 1\nperturbations = {10**8}", "perturbations"),
+        ("[labels.50]", f"[labels.{10**30}]", "labels"),
+        ("eps = [0.1]", f"eps = [0.1]\nvirtual_images = {HUGE}", "virtual_images"),
+        ("eps = [0.1]", f"eps = [0.1]\n[attack.audit]\nimages = {HUGE}", "audit.images"),
+    ],
+)
+def test_a_suite_of_enormous_values_is_refused_in_a_short_line(tmp_path, call, old, new, said, dry):
+    suite = write_suite(tmp_path, VAT_ONLY, (old, new))
+    outcome = call("run", "--suite", suite, "--out", tmp_path / "run", *dry)
+    fails(outcome, suite, said)
+    assert len(outcome[2][0]) < 600 + len(suite)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("below", ["file", "file/run"])
