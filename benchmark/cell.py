@@ -36,6 +36,10 @@ FAILED = "failed.json"
 OWN = ("records.csv", "history.csv", "examples.csv", "state.safetensors", "provenance.json", FAILED, CONFIGURATION)
 
 
+class Changed(BadInput):
+    """A folder is of a cell with another configuration."""
+
+
 class Listener(Protocol):
     """Who is told how a cell gets on."""
 
@@ -57,10 +61,10 @@ def untrained(cell: Cell, folder: Path) -> list[int]:
 
 
 def check_same(cell: Cell, folder: Path) -> None:
-    """Refuse a folder that holds a cell of another configuration, naming the first field that differs."""
+    """Raises Changed for a folder that holds a cell of another configuration, naming the first field that differs."""
     if changed := changed_since(cell, folder):
         again = ": give the same --precision," if changed.startswith("training.precision ") else " in the suite:"
-        raise BadInput(f"{folder / CONFIGURATION}: {changed}{again} choose another --out, or start over: --fresh")
+        raise Changed(f"{folder / CONFIGURATION}: {changed}{again} choose another --out, or start over: --fresh")
 
 
 def changed_since(cell: Cell, folder: Path) -> str | None:
