@@ -96,7 +96,7 @@ STAGES = TypeAdapter(list[Stage])  # made once: it costs more than what it valid
 
 def read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     """A CSV with exactly these columns, empty if there is no file. Raises BadInput for an unreadable one."""
-    if not path.is_file():
+    if not path.exists():
         return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
     try:
         content = read_text(path, MOST_BYTES)
@@ -113,7 +113,7 @@ def read_tables(paths: Sequence[Path], columns: Mapping[str, str]) -> pd.DataFra
     """`read_table` of many files in one frame, where `file` is the position of a row's own; fast: parsed as one."""
     head = ",".join(columns) + "\n"
     try:
-        texts = {at: read_text(path, MOST_BYTES) for at, path in enumerate(paths) if path.is_file()}
+        texts = {at: read_text(path, MOST_BYTES) for at, path in enumerate(paths) if path.exists()}
         if all(text.startswith(head) and text[-1] == "\n" and '"' not in text for text in texts.values()):
             frame = parsed(head + "".join(text.removeprefix(head) for text in texts.values()), columns)
             lines = [text.count("\n") - 1 for text in texts.values()]
@@ -187,7 +187,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def read_json(path: Path) -> dict[str, Any] | None:
     """What `write_json` wrote, None where there is no file. Raises BadInput for an unreadable one."""
-    if not path.is_file():
+    if not path.exists():
         return None
     try:
         value: dict[str, Any] = json.loads(read_text(path, MOST_BYTES))

@@ -1,5 +1,6 @@
 """Files from elsewhere, thousands of them, damaged in every way: each is read, or refused in one line."""
 
+import os
 import random
 import re
 import shutil
@@ -15,7 +16,7 @@ from test_checkpoints import build, config_of
 import zoo
 from benchmark.collect import collect
 from benchmark.publish import collected, report_files
-from benchmark.store import HISTORY, RECORDS, read_json, read_table
+from benchmark.store import HISTORY, RECORDS, read_json, read_table, read_tables
 from benchmark.suite import load_suite, plan
 from zoo.checkpoints import load_checkpoint, save_seed, write_tensors
 from zoo.config import TrainingConfig
@@ -234,6 +235,24 @@ def test_a_pickle_is_no_checkpoint(tmp_path):
     torch.save({"weights": torch.ones(3)}, tmp_path / "x")
     with pytest.raises(BadInput, match="not a checkpoint of this project"):
         load_checkpoint(tmp_path / "x")
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe", "folder"])
+@pytest.mark.parametrize("name", ["suite.toml", "records.csv", "config.json", "seed-0.safetensors"])
+def test_what_is_no_file_is_refused_unread(tmp_path, name, kind):
+    """Reading would take all memory, or wait for ever; as if it were missing, it would be written over."""
+    path = tmp_path / name
+    if kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    read = (READERS | {".safetensors": load_checkpoint})[path.suffix]
+    with pytest.raises(BadInput, match="is no regular file"):
+        read(path)
+    with pytest.raises(BadInput, match="is no regular file"):
+        read_tables([path], RECORDS)
 
 
 @pytest.mark.parametrize("name", ["suite.toml", "records.csv", "config.json"])

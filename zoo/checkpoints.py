@@ -71,7 +71,7 @@ def read_tensors(
     `expected`: what must be there, or BadInput, before any of it is read: a header is free to name any size.
     """
     if not path.is_file():
-        raise BadInput(f"{path} is missing")
+        raise BadInput(f"{path} is {'no regular file: expected one' if path.exists() else 'missing'}")
     try:
         with safe_open(path, "pt", device=str(device)) as file:
             card = json.loads((file.metadata() or {})["card"])
