@@ -10,6 +10,7 @@ from typing import Any, Protocol, get_args
 from torch import nn
 
 from benchmark.attacking import CONFIGURATION, attack_models, checkpoint, load_seed
+from benchmark.memory import check_room
 from benchmark.normalised import store_normalised, unnormalised
 from benchmark.store import (
     HISTORY,
@@ -117,6 +118,7 @@ def run_cell(
     origin = made_by(data)
     state = folder / "state.safetensors"
     for seeds in groups(untrained(cell, folder), state):
+        check_room(cell, seeds, data.images.device)
         listener.change(cell, "training")
         write_json(folder / CONFIGURATION, configuration(cell))
         training = train(

@@ -1,14 +1,19 @@
 """How long cells will take and what memory they need: real steps of each kind of cell, measured on this machine."""
 
+import functools
 import heapq
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+import torch
+
 from benchmark.speed import begin, kept_for_backward, seconds_a_step
 from benchmark.suite import Cell
+from zoo.config import ModelConfig
 from zoo.data import Dataset
-from zoo.training import Engine, Training
+from zoo.models import create
+from zoo.training import Engine, Training, amount
 
 T = TypeVar("T")
 COPIES = 4  # of every parameter: itself, its gradient, Adam's two moments
@@ -63,6 +68,15 @@ def tensors(training: Training) -> int:
     """Bytes that a training has at once: parameters, noise, what the backward pass needs; without the data."""
     own = COPIES * sum(parameter.nbytes for parameter in training.model.parameters()) + training.flat_noise.nbytes
     return own + kept_for_backward(training)
+
+
+@functools.lru_cache(maxsize=1000)
+def least(model: ModelConfig, labelled: int, unlabelled: int) -> int:
+    """Bytes that training a seed takes at least: `tensors` without the backward pass; nothing is allocated."""
+    with torch.device("meta"):
+        of = create(model)
+    noise = amount(of.noise_shapes({"labelled": labelled, "unlabelled": unlabelled}))
+    return COPIES * sum(parameter.nbytes for parameter in of.parameters()) + torch.float32.itemsize * noise
 
 
 def size(data: Dataset) -> int:

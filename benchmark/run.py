@@ -16,7 +16,7 @@ from benchmark.cell import Changed, changed_since, run_cell, untrained
 from benchmark.dispatch import dispatch, failure
 from benchmark.estimate import Cost, costs, makespan
 from benchmark.locks import alone
-from benchmark.memory import fitting
+from benchmark.memory import check_room, fitting
 from benchmark.normalised import unnormalised
 from benchmark.options import (
     SHARD,
@@ -132,6 +132,8 @@ def run(
     lacking = any(untransferred(among, cell, folder) for cell in audited)
     if missing or lacking or any(unshown(among, cell, folder) for cell in shown):
         loaded = data_for(cells, data, device if where == "local" else "cpu")  # a cluster's head may have no GPU
+        for cell in missing if where == "local" else ():  # elsewhere each node has its own
+            check_room(cell, todo[cell.name].seeds, loaded.images.device)
         about = {"suite": name, "command": command(), "environment": environment(loaded.images.device)}
         about |= {"cells": resolved(plan(suite, name, chosen=True)), "checksums": loaded.checksums}
         with alone(folder, wait=True, linked=True):
