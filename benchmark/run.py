@@ -15,7 +15,7 @@ from benchmark.attacking import transfer, unattacked, unaudited, untransferred
 from benchmark.cell import Changed, changed_since, run_cell, untrained
 from benchmark.dispatch import dispatch, failure
 from benchmark.estimate import Cost, costs, makespan
-from benchmark.locks import alone
+from benchmark.locks import alone, own_folder
 from benchmark.memory import check_room, fitting
 from benchmark.normalised import unnormalised
 from benchmark.options import (
@@ -116,6 +116,8 @@ def run(
     if where == "ray" and jobs is not None:
         raise BadInput("--jobs belongs to --engine local: a cluster takes as many cells as it has cores or GPUs")
     folder = out or default_folder(name)
+    for own in (folder / "report", *(folder / "cells" / cell.name for cell in cells)):
+        own_folder(own)
     apart = not dry_run and (jobs is not None or where == "ray")
     todo = {cell.name: still_to_do(cell, folder, fresh, apart=apart) for cell in cells}
     if dry_run:

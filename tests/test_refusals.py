@@ -202,6 +202,31 @@ def test_a_cost_that_can_be_none_is_named_with_its_line(copy, call):
     fails(call("report", "--suite", "tiny.toml", "--out", "run"), Path("run/cells/vat-50/history.csv"), said)
 
 
+@pytest.mark.parametrize("name", ["cells", "report", "cells/vat-50"])
+@pytest.mark.parametrize("command", [("run",), ("run", "--jobs", "1"), ("attack",), ("report",)])
+def test_nothing_is_written_through_a_link_in_a_run(copy, call, name, command):
+    """A run's folder from elsewhere might lead anywhere; where nothing is written, it may be read."""
+    away, link = copy.parent / "away", copy / name
+    link.rename(away)
+    link.symlink_to(away)
+    for path in copy.glob("cells/*/records.csv"):
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if ",short_share," not in line))  # so that it is attacked again
+    before = files(away)
+    code, _, err = call(*command, "--suite", "tiny.toml", "--out", "run")
+    assert files(away) == before
+    if command != ("report",) or name == "report":
+        fails((code, [], err), f"{Path('run') / name} is a link")
+
+
+def test_a_run_may_be_reached_through_a_link(copy, call):
+    copy.rename(copy.parent / "disk")
+    copy.symlink_to(copy.parent / "disk")
+    (copy / "cells/vat-50/records.csv").unlink()
+    assert call("run", "--suite", "tiny.toml", "--out", "run")[0] == 0
+    assert (copy.parent / "disk/cells/vat-50/records.csv").is_file()
+
+
 @pytest.mark.parametrize("name", ["config.json", "provenance.json"])
 @pytest.mark.parametrize("content", ["[1]", "null"])
 def test_json_of_another_kind_is_named(copy, call, name, content):
