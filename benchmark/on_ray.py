@@ -106,7 +106,7 @@ def task(cell: Cell, job: Job, data: Dataset, number: int, mailbox: Any, files: 
         sender.look()  # home has these: what goes from here goes there, before anything new comes
         end = attempt(cell, replace(job, folder=Path(folder)), sender, load)
         sender.send()
-        return end
+        return replace(end, how="died") if end.how == "stop" else end  # this node's disk is full, not the run's
 
 
 def sees(path: Path, content: str) -> bool:

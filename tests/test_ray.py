@@ -1,6 +1,8 @@
 """Cells on a Ray cluster of several nodes on this machine: one is killed, and the records are those of a local run."""
 
 import asyncio
+import errno
+import functools
 import json
 import os
 import signal
@@ -43,6 +45,16 @@ class Gate:
     async def take(self):
         letters, self.letters = self.letters, []
         return letters
+
+
+def saving(*arguments):
+    """In the place of `on_ray.task`, on a node: the state is saved after each epoch."""
+    import benchmark.cell
+    from benchmark import on_ray
+    from zoo.training import train
+
+    benchmark.cell.train = functools.partial(train, save_every_s=0)
+    return on_ray.task(*arguments)
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +180,30 @@ def test_a_cell_that_failed_and_is_finished_elsewhere_has_failed_no_more(copy, m
     assert files(home) == before
 
 
+def test_a_full_disk_of_a_node_is_no_end_of_the_run(copy, monkeypatch):
+    """The cell is tried elsewhere; what it had is at home."""
+    (cell,), home, whole = (
+        cells_of(write_suite(copy.parent, VAT_ONLY)),
+        copy.resolve() / "cells/vat-50",
+        Path.write_bytes,
+    )
+    (home / "seed-1.safetensors").unlink()
+    before = files(home)
+
+    def full(path, content):
+        if path.name.startswith("seed-1") and home not in path.parents:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return whole(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    end = sent_home(cell, home, monkeypatch)
+    assert end.how == "died"
+    assert "No space left on device" in end.reason
+    assert before.items() <= files(home).items()
+    monkeypatch.setattr(Path, "write_bytes", whole)
+    assert sent_home(cell, home, monkeypatch).how == "done"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("shared", [True, False], ids=["shared folder", "sent home"])
 def test_a_node_is_killed_and_the_records_are_those_of_a_local_run(
@@ -179,6 +215,7 @@ def test_a_node_is_killed_and_the_records_are_those_of_a_local_run(
 ):
     suite, told = write_suite(tmp_path, *LONG), []
     monkeypatch.setattr("benchmark.on_ray.Mailbox", Gate)
+    monkeypatch.setattr("benchmark.on_ray.task", saving)
     assert call("run", "--suite", suite, "--out", tmp_path / "local")[0] == 0
     if not shared:
         monkeypatch.setattr("benchmark.on_ray.sees", lambda path, content: False)
@@ -196,7 +233,9 @@ def test_a_node_is_killed_and_the_records_are_those_of_a_local_run(
     code, out, err = call(*command)
     assert (code, err) == (0, [])
     assert second not in cluster.worker_nodes
-    assert len([line for line in out if ": once more, " in line]) == 1
+    (at,) = (at for at, line in enumerate(out) if ": once more, " in line)
+    again = out[at].split(":")[0]
+    assert int(next(line for line in out[at:] if line.startswith(f"{again}: epoch ")).split()[2]) > 1  # it is resumed
     assert [line for line in out if line.endswith(": complete")] != []
     assert results(tmp_path / "run") == results(tmp_path / "local")
     assert not [name for name in files(tmp_path / "run") if "partial" in name or "lock" in name or "state" in name]
