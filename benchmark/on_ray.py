@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
 
+import click
 import ray
 from ray.exceptions import NodeDiedError, RayError, TaskUnschedulableError, WorkerCrashedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -122,6 +123,18 @@ def answered(reference: Any) -> Any:
         return None
 
 
+def said(error: RayError) -> str:
+    """An error of Ray's in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+class ClusterLost(click.ClickException):
+    """What ends a run, with exit code 1, whose cluster does not answer any more."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the cluster gave up ({reason}); the same command goes on from here")
+
+
 class Cluster:
     """A pool of the nodes of a Ray cluster; use as a context. A node that dies gives its cells back."""
 
@@ -161,10 +174,13 @@ class Cluster:
         """Leave the cluster, which ends this driver's tasks; what they had begun can be resumed.
 
         Not `ray.cancel`: a task that ends by itself meanwhile, as by Ctrl-C, makes Ray abort this process.
+        Raises ClusterLost where Ray itself gave up.
         """
         for lock in self.locks.values():
             lock.close()
         ray.shutdown()
+        if isinstance(error, RayError):
+            raise ClusterLost(said(error)) from error
 
     def is_shared(self) -> bool:
         """Whether every node that answers sees the run's folder: one may be dead and Ray not know it yet."""
@@ -211,7 +227,7 @@ class Cluster:
             try:
                 end = ray.get(reference)
             except RayError as error:
-                end = End("died", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+                end = End("died", said(error))
             self.locks.pop(number, ExitStack()).close()
             yield cell, end
         ended, self.ended = self.ended, []

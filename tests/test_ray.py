@@ -245,6 +245,44 @@ def test_a_node_is_killed_and_the_records_are_those_of_a_local_run(
 
 
 @pytest.mark.slow
+def test_cells_share_a_gpu_of_a_node(tmp_path, call, cluster):
+    """What Ray counts as one, on a node that needs none: cells go where GPUs are, two to each."""
+    suite = write_suite(tmp_path)
+    there = cluster.add_node(num_cpus=2, num_gpus=1)
+    command = ("run", "--suite", suite, "--out", tmp_path / "run", "--engine", "ray", "--ray-address", cluster.address)
+    try:
+        fails(call(*command, "--gpus-per-cell", "2"), "more than 1 GPUs")
+        code, out, err = call(*command, "--gpus-per-cell", "0.5", "--device", "cpu")
+    finally:
+        cluster.remove_node(there)
+    assert (code, err) == (0, [])
+    assert {"ladder-50: complete", "vat-50: complete"} <= set(out)
+    assert call("run", "--suite", suite, "--out", tmp_path / "local")[0] == 0
+    assert results(tmp_path / "run") == results(tmp_path / "local")
+
+
+@pytest.mark.slow
+def test_a_mailbox_that_is_killed_ends_the_run_in_one_line_and_the_next_goes_on(tmp_path, call, cluster, monkeypatch):
+    """As by a machine out of memory: Ray's own processes are among those that can be killed."""
+    from benchmark import on_ray
+
+    suite, kept = write_suite(tmp_path, VAT_ONLY, *LONG), on_ray.Cluster.events
+
+    def events(pool, wait_s):
+        for cell, event in kept(pool, wait_s):
+            yield cell, event
+            if isinstance(event, Epoch):
+                on_ray.ray.kill(pool.mailbox)
+
+    command = ("run", "--suite", suite, "--out", tmp_path / "run", "--engine", "ray", "--ray-address", cluster.address)
+    with monkeypatch.context() as patch:
+        patch.setattr(on_ray.Cluster, "events", events)
+        fails(call(*command), "the cluster gave up (", "ActorDiedError", "the same command goes on", code=1)
+    code, _, err = call(*command)
+    assert (code, err) == (0, [])
+
+
+@pytest.mark.slow
 def test_a_node_that_has_just_died_does_not_stop_a_run(tmp_path, call, cluster):
     """Ray takes seconds to see that a node is gone, and still offers it."""
     import ray
