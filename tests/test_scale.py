@@ -35,7 +35,7 @@ def test_ten_thousand_cells_are_listed(tmp_path, call, monkeypatch, digits):
 
 
 def test_what_is_around_a_cell_is_less_than_a_hundredth_of_one(tmp_path, call, monkeypatch, digits):
-    """Giving out, locks, messages, files, in 14 ms of CPU time when written; the shortest cell of `quick` takes 75 s."""
+    """Locks, messages, files: 14 ms of CPU time when written. The shortest cell of `quick` trains for 75 s."""
     monkeypatch.setattr("benchmark.run.run_cell", stub)
     monkeypatch.setattr("benchmark.run.renew_report", lambda *_: None)
     monkeypatch.setattr("benchmark.options.load_dataset", lambda name, root: digits)
