@@ -38,7 +38,7 @@ def check_room(cell: Cell, seeds: Sequence[int], device: torch.device) -> None:
     needs = len(seeds) * least(cell.model, cell.training.labelled_batch, cell.training.unlabelled_batch)
     if needs > (most := whole(device)):
         takes = f"{len(seeds)} seeds at once take at least {needs / 2**30:.2f} GiB of memory"
-        raise BadInput(f"{cell.name}: {takes}, {device} has {most / 2**30:.2f} GiB: give fewer with --seeds")
+        raise BadInput(f"{cell.name}: {takes}, there are {most / 2**30:.2f} GiB in all: give fewer with --seeds")
 
 
 def at_once(jobs: int, needs: Sequence[int], left: float) -> int:

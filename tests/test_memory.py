@@ -76,7 +76,7 @@ def test_seeds_that_no_memory_here_can_hold_are_refused_before_any_cell_trains(t
 def test_seeds_that_fill_a_node_are_refused_there(tmp_path, monkeypatch):
     cell = cells_of("smoke", labels=(50,))[0]
     monkeypatch.setattr(memory, "whole", lambda device: 1000.0)
-    with pytest.raises(BadInput, match=f"{cell.name}: .* GiB: give fewer with --seeds"):
+    with pytest.raises(BadInput, match=f"{cell.name}: .* GiB in all: give fewer with --seeds"):
         run_cell(cell, load_dataset("digits"), tmp_path, None)
     assert not list(tmp_path.iterdir())
 
