@@ -24,7 +24,7 @@ from attacks.measurement import answers, wrong
 from attacks.norms import NORMS
 
 Ball = Literal["L1", "L2", "Linf"]
-Count = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(gt=0, le=10**6)]
 Radius = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 BALLS: Mapping[str, float] = MappingProxyType({"L1": 1, "L2": 2, "Linf": math.inf})
 STEPS_IN = {"L1": ("L1-spread", "L1-pixel"), "L2": ("L2",), "Linf": ("Linf",)}

@@ -10,14 +10,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from attacks import BALLS, Budget, audit, fgm, measure_fgm_together
 from attacks.measurement import answers, wrong
 from benchmark.locks import alone
-from benchmark.store import RECORDS, made_by, merge, note, read_table, stages, write_table
+from benchmark.store import RECORDS, made_by, merge, note, read_json, read_table, stages, write_table
 from benchmark.suite import AttackConfig, Cell
 from zoo.checkpoints import load_checkpoint
+from zoo.classifier import Classifier
+from zoo.config import TrainingConfig, difference
 from zoo.data import Dataset
 from zoo.denormals import kept
 from zoo.errors import BadInput
@@ -30,6 +34,7 @@ ATTACK_MEASURES = (
     "mean_norm_ratio",
     "short_share",
 )
+CONFIGURATION = "config.json"
 Setting = tuple[str, str, float]
 """attack, norm, eps."""
 TRANSFER, VIRTUAL, STATISTICS = "transfer/", "virtual/", "statistics/"
@@ -39,6 +44,23 @@ NOT_OF_AUDIT = ("fgm", VIRTUAL, STATISTICS)  # begin the names of attacks that a
 def checkpoint(folder: Path, seed: int) -> Path:
     """Where a seed's weights are."""
     return folder / f"seed-{seed}.safetensors"
+
+
+def load_seed(folder: Path, seed: int, device: torch.device) -> Classifier:
+    """A seed's model. Raises BadInput for a checkpoint of another seed, or of another training than its folder's."""
+    path = checkpoint(folder, seed)
+    model, stored = load_checkpoint(path, device), read_json(folder / CONFIGURATION)
+    try:
+        changed = None if model.card["seed"] == seed else f"seed was {seed} and is {model.card['seed']}"
+        training = TypeAdapter(TrainingConfig).validate_python(model.card["training"])
+        for part, config in (("model", model.config), ("training", training)):
+            if stored and not changed and (field := difference(stored[part], config)):
+                changed = f"{part}.{field}"
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"{path} does not say which cell's it is: restore it, or delete it and run again") from error
+    if changed:
+        raise BadInput(f"{path} is not what was saved there, {changed}: restore it, or delete it and run again")
+    return model
 
 
 def settings(attack: AttackConfig) -> list[Setting]:
@@ -183,9 +205,9 @@ def store_transfer(cells: Sequence[Cell], cell: Cell, run: Path, data: Dataset) 
     folder = run / "cells" / cell.name
     rows: dict[int, list[Any]] = {}
     for seed in cell.seeds:
-        target = load_checkpoint(checkpoint(folder, seed), data.images.device)
+        target = load_seed(folder, seed, data.images.device)
         for source in sources(cells, cell, run, seed):
-            model = load_checkpoint(checkpoint(run / "cells" / source.name, seed), data.images.device)
+            model = load_seed(run / "cells" / source.name, seed, data.images.device)
             rows.setdefault(seed, []).extend(transfer_rows(model, source.model.name, target, x, y, budget))
     forget(folder, list(rows), lambda attack: attack.startswith(TRANSFER))
     finish("transfer", list(rows), started, data, folder, sources=origins(cells, cell, run))

@@ -1,7 +1,7 @@
 """One cell from nothing to records: train, checkpoint, attack. (configuration, data, device) in, files out."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,7 +9,8 @@ from typing import Any, Protocol, get_args
 
 from torch import nn
 
-from benchmark.attacking import attack_models, checkpoint
+from benchmark.attacking import CONFIGURATION, attack_models, checkpoint, load_seed
+from benchmark.memory import check_room
 from benchmark.normalised import store_normalised, unnormalised
 from benchmark.store import (
     HISTORY,
@@ -24,7 +25,7 @@ from benchmark.store import (
     write_table,
 )
 from benchmark.suite import Cell
-from zoo.checkpoints import Together, load_checkpoint, save_seed
+from zoo.checkpoints import Together, save_seed
 from zoo.config import difference, fingerprint, plain
 from zoo.data import Dataset, subset_hash
 from zoo.errors import BadInput
@@ -32,8 +33,12 @@ from zoo.fused import Precision
 from zoo.state import interrupted
 from zoo.training import Engine, Training, fitting_engine, train
 
-CONFIGURATION, FAILED = "config.json", "failed.json"
-OWN = ("records.csv", "history.csv", "examples.csv", "state.safetensors", "provenance.json", FAILED)
+FAILED = "failed.json"
+OWN = ("records.csv", "history.csv", "examples.csv", "state.safetensors", "provenance.json", FAILED, CONFIGURATION)
+
+
+class Changed(BadInput):
+    """A folder is of a cell with another configuration."""
 
 
 class Listener(Protocol):
@@ -57,10 +62,10 @@ def untrained(cell: Cell, folder: Path) -> list[int]:
 
 
 def check_same(cell: Cell, folder: Path) -> None:
-    """Refuse a folder that holds a cell of another configuration, naming the first field that differs."""
+    """Raises Changed for a folder that holds a cell of another configuration, naming the first field that differs."""
     if changed := changed_since(cell, folder):
         again = ": give the same --precision," if changed.startswith("training.precision ") else " in the suite:"
-        raise BadInput(f"{folder / CONFIGURATION}: {changed}{again} choose another --out, or start over: --fresh")
+        raise Changed(f"{folder / CONFIGURATION}: {changed}{again} choose another --out, or start over: --fresh")
 
 
 def changed_since(cell: Cell, folder: Path) -> str | None:
@@ -78,11 +83,11 @@ def changed_since(cell: Cell, folder: Path) -> str | None:
     return None
 
 
-def start_over(folder: Path) -> None:
+def start_over(folder: Path, keep: Container[str] = ()) -> None:
     """Delete what is there of a cell; first what says that seeds are done, last what says which cell it is."""
     for path in (folder / OWN[0], *folder.glob("seed-*.safetensors"), *(folder / name for name in OWN[1:])):
-        path.unlink(missing_ok=True)
-    (folder / CONFIGURATION).unlink()
+        if path.name not in keep:
+            path.unlink(missing_ok=True)
 
 
 def as_trained(cell: Cell, folder: Path) -> Cell:
@@ -113,6 +118,7 @@ def run_cell(
     origin = made_by(data)
     state = folder / "state.safetensors"
     for seeds in groups(untrained(cell, folder), state):
+        check_room(cell, seeds, data.images.device)
         listener.change(cell, "training")
         write_json(folder / CONFIGURATION, configuration(cell))
         training = train(
@@ -137,7 +143,7 @@ def attack_cell(cell: Cell, data: Dataset, folder: Path, listener: Listener) -> 
     """Whatever of the suite's attacks, audits and other statistics a cell's checkpoints lack, added to its records."""
 
     def load(seeds: Sequence[int]) -> nn.Module:
-        models = [load_checkpoint(checkpoint(folder, seed), data.images.device) for seed in seeds]
+        models = [load_seed(folder, seed, data.images.device) for seed in seeds]
         return Together(models) if len(models) > 1 else models[0]
 
     attack_models(load, cell.attack, cell.seeds, data, folder, partial(listener.change, cell))

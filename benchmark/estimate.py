@@ -1,14 +1,19 @@
 """How long cells will take and what memory they need: real steps of each kind of cell, measured on this machine."""
 
+import functools
 import heapq
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+import torch
+
 from benchmark.speed import begin, kept_for_backward, seconds_a_step
 from benchmark.suite import Cell
+from zoo.config import ModelConfig
 from zoo.data import Dataset
-from zoo.training import Engine, Training
+from zoo.models import create
+from zoo.training import Engine, Training, amount
 
 T = TypeVar("T")
 COPIES = 4  # of every parameter: itself, its gradient, Adam's two moments
@@ -65,6 +70,15 @@ def tensors(training: Training) -> int:
     return own + kept_for_backward(training)
 
 
+@functools.lru_cache(maxsize=1000)
+def least(model: ModelConfig, labelled: int, unlabelled: int) -> int:
+    """Bytes that training a seed takes at least: `tensors` without the backward pass; nothing is allocated."""
+    with torch.device("meta"):
+        of = create(model)
+    noise = amount(of.noise_shapes({"labelled": labelled, "unlabelled": unlabelled}))
+    return COPIES * sum(parameter.nbytes for parameter in of.parameters()) + torch.float32.itemsize * noise
+
+
 def size(data: Dataset) -> int:
     """Bytes of a data set."""
     return sum(tensor.nbytes for tensor in (data.images, data.labels, data.test_images, data.test_labels))
@@ -72,7 +86,8 @@ def size(data: Dataset) -> int:
 
 def makespan(seconds: Iterable[float], devices: int) -> float:
     """When the last of so many devices is done, each taking the longest cell that is left."""
-    busy = [0.0] * devices
-    for each in sorted(seconds, reverse=True):
+    longest = sorted(seconds, reverse=True)
+    busy = [0.0] * min(devices, max(1, len(longest)))  # more would have nothing to do
+    for each in longest:
         heapq.heapreplace(busy, busy[0] + each)
     return max(busy)

@@ -23,10 +23,10 @@ def alone(folder: Path, *, wait: bool = False, linked: bool = False) -> Iterator
 
     The kernel holds the lock (flock): after a kill -9 there is no owner to be judged alive or dead, on this machine
     or another. Where a file system has no such lock, that is an error, not a weaker lock in silence. Only a run's own
-    folder may be a link.
+    folder may be a link, not one in it.
     """
-    if folder.is_symlink() and not linked:
-        raise BadInput(f"{folder} is a link: expected a folder of the run's own")
+    if not linked:
+        own_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / NAME
     lock = FileLock(path, timeout=-1 if wait else 0, fallback_to_soft=False)
@@ -41,6 +41,13 @@ def alone(folder: Path, *, wait: bool = False, linked: bool = False) -> Iterator
     finally:
         path.unlink(missing_ok=True)  # still locked: whoever opened it meanwhile sees that it is gone and makes another
         lock.release()
+
+
+def own_folder(folder: Path) -> None:
+    """Raises BadInput for a folder that is a link, or that a run has behind one: what is written would go elsewhere."""
+    for each in (folder, folder.parent) if folder.parent.name == "cells" else (folder,):
+        if each.is_symlink():
+            raise BadInput(f"{each} is a link: expected a folder of the run's own")
 
 
 def remove_parts(folder: Path) -> None:

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from attacks import measure_fgm
 from attacks.checks import batches
-from benchmark.attacking import STATISTICS, checkpoint, finish, forget, recorded, store
+from benchmark.attacking import STATISTICS, finish, forget, load_seed, recorded, store
 from benchmark.suite import Cell
-from zoo.checkpoints import load_checkpoint
 from zoo.classifier import Classifier
 from zoo.data import Dataset, divided
 from zoo.denormals import kept
@@ -53,7 +52,7 @@ def store_normalised(cell: Cell, data: Dataset, folder: Path, seeds: Sequence[in
     pool, subsets, _ = divided(data, training.labels, training.validation, seeds)
     rows: dict[int, list[Any]] = {}
     for seed, subset in zip(seeds, subsets.to(device), strict=True):
-        model = load_checkpoint(checkpoint(folder, seed), device)
+        model = load_seed(folder, seed, device)
         rows[seed] = [*cost_rows(OWN, model, cell, seed, data), *cost_rows(IN_BATCH, model, cell, seed, data)]
         for kind, labelled, noise in averaged(cell):
             images = data.images[subset if labelled else pool.to(device)]

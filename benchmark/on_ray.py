@@ -9,11 +9,12 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
 
+import click
 import ray
 from ray.exceptions import NodeDiedError, RayError, TaskUnschedulableError, WorkerCrashedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from benchmark.cell import FAILED
+from benchmark.cell import start_over
 from benchmark.dispatch import End, Event
 from benchmark.locks import NAME, Held, alone
 from benchmark.options import pick_device
@@ -72,13 +73,17 @@ class Sender(Teller):
 
     def send(self) -> None:
         """What has changed since the last time."""
-        there = {path.name: path for path in self.folder.iterdir() if path.is_file() and path.name != NAME}
-        marks = {name: (path.stat().st_mtime_ns, path.stat().st_size) for name, path in there.items()}
-        changed = {name: there[name].read_bytes() for name, mark in marks.items() if self.sent.get(name) != mark}
-        if changed or marks.keys() != self.sent.keys():
-            self.post(Parcel(changed, set(there)))
+        before, now = dict(self.sent), self.look()
+        changed = {name: (self.folder / name).read_bytes() for name, mark in now.items() if before.get(name) != mark}
+        if changed or now.keys() != before.keys():
+            self.post(Parcel(changed, set(now)))
+
+    def look(self) -> dict[str, tuple[int, int]]:
+        """Take what is there as sent."""
+        there = [(path.name, path.stat()) for path in self.folder.iterdir() if path.is_file() and path.name != NAME]
         self.sent.clear()
-        self.sent.update(marks)
+        self.sent.update({name: (about.st_mtime_ns, about.st_size) for name, about in there})
+        return self.sent
 
 
 def task(cell: Cell, job: Job, data: Dataset, number: int, mailbox: Any, files: Files | None) -> End:
@@ -99,9 +104,10 @@ def task(cell: Cell, job: Job, data: Dataset, number: int, mailbox: Any, files: 
             write_whole(own / name, content)
         own.mkdir(parents=True, exist_ok=True)
         sender = Sender(tell, own, tell)
+        sender.look()  # home has these: what goes from here goes there, before anything new comes
         end = attempt(cell, replace(job, folder=Path(folder)), sender, load)
         sender.send()
-        return end
+        return replace(end, how="died") if end.how == "stop" else end  # this node's disk is full, not the run's
 
 
 def sees(path: Path, content: str) -> bool:
@@ -115,6 +121,18 @@ def answered(reference: Any) -> Any:
         return ray.get(reference)
     except (NodeDiedError, TaskUnschedulableError, WorkerCrashedError):
         return None
+
+
+def said(error: RayError) -> str:
+    """An error of Ray's in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+class ClusterLost(click.ClickException):
+    """What ends a run, with exit code 1, whose cluster does not answer any more."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the cluster gave up ({reason}); the same command goes on from here")
 
 
 class Cluster:
@@ -156,10 +174,13 @@ class Cluster:
         """Leave the cluster, which ends this driver's tasks; what they had begun can be resumed.
 
         Not `ray.cancel`: a task that ends by itself meanwhile, as by Ctrl-C, makes Ray abort this process.
+        Raises ClusterLost where Ray itself gave up.
         """
         for lock in self.locks.values():
             lock.close()
         ray.shutdown()
+        if isinstance(error, RayError):
+            raise ClusterLost(said(error)) from error
 
     def is_shared(self) -> bool:
         """Whether every node that answers sees the run's folder: one may be dead and Ray not know it yet."""
@@ -186,7 +207,7 @@ class Cluster:
             except Held as error:
                 self.ended.append((cell, End("held", str(error))))
                 return
-            files = {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in (NAME, FAILED)}
+            files = packed(folder)
         reference = self.task.remote(cell, self.job, self.data_there, self.begun, self.mailbox, files)
         self.running[reference] = (self.begun, cell)
 
@@ -206,15 +227,24 @@ class Cluster:
             try:
                 end = ray.get(reference)
             except RayError as error:
-                end = End("died", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+                end = End("died", said(error))
             self.locks.pop(number, ExitStack()).close()
             yield cell, end
         ended, self.ended = self.ended, []
         yield from ended
 
 
+def packed(folder: Path) -> Files:
+    """A cell's files, for a task that does not see them."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name != NAME}
+
+
 def unpack(parcel: Parcel, folder: Path) -> None:
-    """Write a cell's files that a task sent; what is finished needs no state any more."""
+    """Make a cell's folder what a task's is, at no moment new files beside records that are not of them.
+
+    What is finished needs no state any more; until then it is kept.
+    """
+    start_over(folder, keep={*parcel.names, STATE})
     for name in sorted(parcel.changed, key=lambda name: name == LAST):
         write_whole(folder / name, parcel.changed[name])
     if STATE not in parcel.names:

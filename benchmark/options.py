@@ -1,5 +1,6 @@
 """What several commands take: their options, and what these come to."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -10,7 +11,7 @@ from click.core import ParameterSource
 
 from benchmark.suite import Cell
 from zoo.data import Dataset, held_out, labelled_subset, load_dataset
-from zoo.errors import BadInput
+from zoo.errors import BadInput, quoted
 from zoo.fused import Precision
 from zoo.training import Engine, has_compiler
 
@@ -91,6 +92,9 @@ class CommaList(click.ParamType[tuple[Any, ...]]):
         return items
 
 
+SHARDED = re.compile(r"\d{1,9}/\d{1,9}")
+
+
 class Shard(click.ParamType[tuple[int, int]]):
     """`i/n`, with i from 1 to n."""
 
@@ -98,9 +102,9 @@ class Shard(click.ParamType[tuple[int, int]]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
         """Raises click.BadParameter for anything else."""
-        part, slash, parts = str(value).partition("/")
-        if not (slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
-            self.fail(f"expected i/n with i from 1 to n, e.g. 3/16, got {value!r}", param, ctx)
+        part, _, parts = str(value).partition("/")
+        if not SHARDED.fullmatch(str(value)) or not 1 <= int(part) <= int(parts):
+            self.fail(f"expected i/n with i from 1 to n, e.g. 3/16, got {quoted(value)}", param, ctx)
         return int(part), int(parts)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmark.collect import Collected, collect, strangers
-from benchmark.locks import alone, remove_parts
+from benchmark.locks import alone, own_folder, remove_parts
 from benchmark.suite import load_suite, plan
 from reports import NAMES, differences, fragments, render
 from zoo.checkpoints import write_whole
@@ -89,7 +89,12 @@ def embedded(text: str, pieces: Mapping[str, Mapping[str, str]]) -> str:
 
 
 def write_report(files: Mapping[Path, bytes], folders: Sequence[Path]) -> None:
-    """Write every file, and remove what an earlier report left in the folders that this one has no more."""
+    """Write every file, and remove what an earlier report left in the folders that this one has no more.
+
+    Raises BadInput for a folder that is a link.
+    """
+    for folder in folders:
+        own_folder(folder)
     for path, content in files.items():
         write_whole(path, content)
     for path in there(folders) - files.keys():
@@ -101,6 +106,7 @@ def renew_report(name: str, folder: Path, merged: Sequence[Path] = ()) -> None:
     load_suite(name)  # a name that is wrong is said before a folder that is missing
     there_are([folder])
     with alone(folder, wait=True, linked=True):
+        own_folder(folder / "report")
         remove_parts(folder / "report")
         write_report(report_files(collected(name, [folder, *merged]), folder), [folder / "report"])
     print(f"report: {folder / 'report' / 'report.md'}")

@@ -10,7 +10,7 @@ from torch import nn
 
 from attacks import measure_fgm
 from benchmark.attack import trained_cells, with_checkpoints
-from benchmark.attacking import checkpoint, unattacked
+from benchmark.attacking import checkpoint, load_seed, unattacked
 from benchmark.locks import alone
 from benchmark.options import data_for, data_option, default_folder, device_option, out_option, suite_option
 from benchmark.publish import PUBLISHED, README, published_files, write_report
@@ -74,7 +74,7 @@ def release_checkpoint(cell: Cell, own: Path, to: Path, data: Dataset) -> str:
     path, released = checkpoint(own, seed), checkpoint(to, seed)
     if released.is_file() and read_card(released).get("fingerprint") != read_card(path).get("fingerprint"):
         return f"; no small checkpoint: {released} is of another suite, delete it to have this one's"
-    model = load_checkpoint(path, data.images.device)
+    model = load_seed(own, seed, data.images.device)
     before = errors(model, cell, data)
     with TemporaryDirectory() as folder:
         small = checkpoint(Path(folder), seed)

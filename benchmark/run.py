@@ -1,7 +1,7 @@
 """python -m benchmark run: whatever is missing of a suite, here, in several processes or on a cluster; the report."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -12,11 +12,11 @@ from tabulate import tabulate
 
 from benchmark.attack import with_checkpoints
 from benchmark.attacking import transfer, unattacked, unaudited, untransferred
-from benchmark.cell import changed_since, run_cell, untrained
+from benchmark.cell import Changed, changed_since, run_cell, untrained
 from benchmark.dispatch import dispatch, failure
 from benchmark.estimate import Cost, costs, makespan
-from benchmark.locks import alone
-from benchmark.memory import fitting
+from benchmark.locks import alone, own_folder
+from benchmark.memory import check_room, fitting
 from benchmark.normalised import unnormalised
 from benchmark.options import (
     SHARD,
@@ -116,7 +116,10 @@ def run(
     if where == "ray" and jobs is not None:
         raise BadInput("--jobs belongs to --engine local: a cluster takes as many cells as it has cores or GPUs")
     folder = out or default_folder(name)
-    todo = {cell.name: still_to_do(cell, folder, fresh) for cell in cells}
+    for own in (folder / "report", *(folder / "cells" / cell.name for cell in cells)):
+        own_folder(own)
+    apart = not dry_run and (jobs is not None or where == "ray")
+    todo = {cell.name: still_to_do(cell, folder, fresh, apart=apart) for cell in cells}
     if dry_run:
         show_plan(cells, todo, folder, data_for(cells, data, device), engine, devices or 1)
         return
@@ -126,10 +129,13 @@ def run(
     audited = [cell for cell in together if cell.attack.audit]
     others = plan(suite, name, seeds=seeds, chosen=True)  # sources, those that are not asked for too
     shown = [cell for cell in together if cell.attack.virtual]
-    among = with_checkpoints(others, folder) if audited or shown else []
+    unread = {name for name, each in todo.items() if each.state == "unreadable"}
+    among = with_checkpoints(without(unread, others), folder) if audited or shown else []
     lacking = any(untransferred(among, cell, folder) for cell in audited)
     if missing or lacking or any(unshown(among, cell, folder) for cell in shown):
         loaded = data_for(cells, data, device if where == "local" else "cpu")  # a cluster's head may have no GPU
+        for cell in missing if where == "local" else ():  # elsewhere each node has its own
+            check_room(cell, todo[cell.name].seeds, loaded.images.device)
         about = {"suite": name, "command": command(), "environment": environment(loaded.images.device)}
         about |= {"cells": resolved(plan(suite, name, chosen=True)), "checksums": loaded.checksums}
         with alone(folder, wait=True, linked=True):
@@ -141,14 +147,24 @@ def run(
                 failed = finish_on_ray(missing, job, ray_address, gpus_per_cell or 0, loaded, progress)
             else:
                 failed = finish(missing, job, jobs, loaded, progress)
-            among = with_checkpoints(others, folder) if audited or shown else []
-            transfer([cell for cell in audited if cell.name not in failed], among, loaded, folder, progress)
-            show_each_other([cell for cell in shown if cell.name not in failed], among, loaded, folder, progress)
+            among = with_checkpoints(without(unread & failed.keys(), others), folder) if audited or shown else []
+            transfer(without(failed, audited), among, loaded, folder, progress)
+            show_each_other(without(failed, shown), among, loaded, folder, progress)
     else:
         print(f"{folder}: all {len(cells)} cells are complete, nothing to do")
-    renew_report(name, folder)
+    try:
+        renew_report(name, folder)
+    except BadInput as error:
+        if not failed:  # which may be why
+            raise
+        print(f"no report: {error}")
     if failed:
         raise CellsFailed(failed, len(cells))
+
+
+def without(names: Container[str], cells: Sequence[Cell]) -> list[Cell]:
+    """The other cells."""
+    return [cell for cell in cells if cell.name not in names]
 
 
 class CellsFailed(click.ClickException):
@@ -189,12 +205,25 @@ def finish_on_ray(
 class ToDo(NamedTuple):
     """What a cell lacks."""
 
-    state: str  # complete, failed, to attack, to resume, to train or to start over
+    state: str  # complete, failed, to attack, to resume, to train, to start over or unreadable
     seeds: tuple[int, ...]  # still to be trained
 
 
-def still_to_do(cell: Cell, folder: Path, fresh: bool) -> ToDo:
-    """What a cell lacks in the run's folder. Raises BadInput where another cell, or nothing readable, is there."""
+def still_to_do(cell: Cell, folder: Path, fresh: bool, *, apart: bool) -> ToDo:
+    """What a cell lacks in the run's folder. Raises BadInput where another cell, or nothing readable, is there.
+
+    `apart`: the cell fails by itself, so that what cannot be read is found and said by its own worker.
+    """
+    try:
+        return lacks(cell, folder, fresh)
+    except BadInput as error:
+        if not apart or isinstance(error, Changed):
+            raise
+        return ToDo("unreadable", cell.seeds)
+
+
+def lacks(cell: Cell, folder: Path, fresh: bool) -> ToDo:
+    """See `still_to_do`."""
     own = folder / "cells" / cell.name
     if not own.is_dir():
         return ToDo("to train", cell.seeds)

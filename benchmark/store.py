@@ -42,6 +42,8 @@ EXAMPLES = {
     "predicted": "int64",
     "pixels": "str",
 }
+SHARES = ("_error", "_share")  # end the names of measures that are a share of images
+LARGEST = 1e39  # float32 ends below
 UNREADABLE = (ValueError, ArithmeticError, pd.errors.ParserError)
 MOST_BYTES = 2**28  # of a table or a JSON file
 TUNING = {
@@ -94,7 +96,7 @@ STAGES = TypeAdapter(list[Stage])  # made once: it costs more than what it valid
 
 def read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     """A CSV with exactly these columns, empty if there is no file. Raises BadInput for an unreadable one."""
-    if not path.is_file():
+    if not path.exists():
         return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
     try:
         content = read_text(path, MOST_BYTES)
@@ -111,7 +113,7 @@ def read_tables(paths: Sequence[Path], columns: Mapping[str, str]) -> pd.DataFra
     """`read_table` of many files in one frame, where `file` is the position of a row's own; fast: parsed as one."""
     head = ",".join(columns) + "\n"
     try:
-        texts = {at: read_text(path, MOST_BYTES) for at, path in enumerate(paths) if path.is_file()}
+        texts = {at: read_text(path, MOST_BYTES) for at, path in enumerate(paths) if path.exists()}
         if all(text.startswith(head) and text[-1] == "\n" and '"' not in text for text in texts.values()):
             frame = parsed(head + "".join(text.removeprefix(head) for text in texts.values()), columns)
             lines = [text.count("\n") - 1 for text in texts.values()]
@@ -139,7 +141,21 @@ def parsed(content: str, columns: Mapping[str, str]) -> pd.DataFrame:
         )
     if list(frame.columns) != list(columns):
         raise ValueError(f"expected columns {', '.join(columns)}, got {', '.join(frame.columns)}")
+    if "value" in columns:
+        check_values(frame)
     return frame
+
+
+def check_values(frame: pd.DataFrame) -> None:
+    """Raises ValueError for a share that can be none, or another value that no float32 comes to; inf and nan are."""
+    values = frame["value"]
+    outside = ~(values.between(0, 1 + 1e-9) | values.isna())
+    share = outside & frame["measure"].where(outside, "").str.endswith(SHARES)
+    wrong = np.asarray(share | ((values.abs() > LARGEST) & (values.abs() < np.inf)), dtype=bool)
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        expected = "0 to 1, or nan" if share[at] else f"at most {LARGEST:g} in size"
+        raise ValueError(f"line {at + 2}: {frame['measure'].iloc[at]} {values[at]:g}, expected {expected}")
 
 
 def write_table(path: Path, frame: pd.DataFrame, columns: Mapping[str, str]) -> None:
@@ -171,7 +187,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def read_json(path: Path) -> dict[str, Any] | None:
     """What `write_json` wrote, None where there is no file. Raises BadInput for an unreadable one."""
-    if not path.is_file():
+    if not path.exists():
         return None
     try:
         value: dict[str, Any] = json.loads(read_text(path, MOST_BYTES))

@@ -20,13 +20,14 @@ from zoo.config import (
     OF_COST,
     STRICT,
     WITH_COST,
+    Amount,
     Hyperparameters,
     ModelConfig,
     TrainingConfig,
     appendix_a,
 )
 from zoo.data import CLASSES, DATASETS, INPUTS
-from zoo.errors import BadInput, unknown
+from zoo.errors import BadInput, quoted, unknown
 from zoo.reading import read_text
 
 T = TypeVar("T")
@@ -66,8 +67,8 @@ class LabelPlan:
     """What differs between label counts."""
 
     seeds: Seeds
-    labelled_batch: int = Field(gt=0)
-    unlabelled_batch: int | None = Field(default=None, gt=0)  # else the one of [training]
+    labelled_batch: Amount
+    unlabelled_batch: Amount | None = None  # else the one of [training]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -79,7 +80,7 @@ class AttackConfig:
     meanings: Names = ("fgm",)  # of the fast gradient method, each at these norms and eps: attacks.meaning
     curve: dict[str, Radii] = Field(default_factory=dict)  # further eps of "fgm", by norm
     virtual: Radii = ()  # L2: virtual adversarial examples of each model, shown to all of its label count and seed
-    virtual_images: int = Field(default=1000, gt=0)  # of the test images, the first so many
+    virtual_images: Amount = 1000  # of the test images, the first so many
     virtual_drawn: int = Field(default=0, ge=0, le=10)  # of these, the first of so many classes are kept as images
     other_statistics: bool = False  # also by other test-time statistics than a checkpoint's own: benchmark.normalised
     audit: Budget | None = None  # none: `run` makes none, the command `attack` one of the default budget
@@ -176,7 +177,7 @@ def plan(
         if name not in suite.models:
             raise BadInput(f"{source} [model.{name}]: {unknown('model', name, suite.models)}")
         if not isinstance(given, dict):
-            raise BadInput(f"{source}: model.{name}: expected a table, got {given!r}")
+            raise BadInput(f"{source}: model.{name}: expected a table, got {quoted(given)}")
     for name in suite.attack.meanings:
         try:
             meaning(name)
@@ -279,4 +280,4 @@ def validated(kind: type[T], values: Mapping[str, Any], source: str) -> T:
         if first["type"] == "missing":
             raise BadInput(f"{source}: {where} is required and missing") from None
         reason = first["msg"][0].lower() + first["msg"][1:]
-        raise BadInput(f"{source}: {where}: {reason}, got {first['input']!r}") from None
+        raise BadInput(f"{source}: {where}: {reason}, got {quoted(first['input'])}") from None

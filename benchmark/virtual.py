@@ -15,6 +15,7 @@ from benchmark.attacking import (
     diverged,
     finish,
     forget,
+    load_seed,
     origins,
     recorded,
     sources,
@@ -24,7 +25,6 @@ from benchmark.attacking import (
 from benchmark.locks import alone
 from benchmark.store import EXAMPLES, read_table, write_table
 from benchmark.suite import Cell
-from zoo.checkpoints import load_checkpoint
 from zoo.classifier import Classifier
 from zoo.data import Dataset
 from zoo.denormals import kept
@@ -75,7 +75,7 @@ def store_shown(cells: Sequence[Cell], cell: Cell, data: Dataset, run: Path) -> 
     for seed in cell.seeds:
         shown: Classifier | None = None
         for maker in makers(cells, cell, run, seed):
-            model = load_checkpoint(checkpoint(run / "cells" / maker.name, seed), data.images.device)
+            model = load_seed(run / "cells" / maker.name, seed, data.images.device)
             shown = shown or model  # the first maker is the cell itself
             r = directions(model, x, seed)
             for eps in (0.0, *cell.attack.virtual):

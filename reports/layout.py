@@ -12,6 +12,7 @@ from tabulate import tabulate
 from reports.cells import CELL
 
 MISSING = "-"
+LARGEST = 1e15  # that is printed with all its digits
 FORMATS = {
     "mean_norm_ratio": (1.0, 4),
     "smoothness": (1.0, 4),
@@ -163,6 +164,8 @@ def number(value: float, decimals: int, sign: str = "") -> str:
     """
     if np.isnan(value):
         return MISSING
+    if abs(value) >= LARGEST:
+        return f"{value:{sign}.{decimals}e}"
     rounded = Decimal(f"{value:.9f}").quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP)
     return f"{rounded + 0:{sign}.{decimals}f}"  # + 0: no minus before zero
 

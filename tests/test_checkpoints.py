@@ -14,7 +14,16 @@ from test_losses import RELEASED
 
 import zoo
 from attacks import measure_fgm, measure_fgm_together
-from zoo.checkpoints import Together, load_checkpoint, read_tensors, save_seed, save_small, write_tensors, write_whole
+from zoo.checkpoints import (
+    KINDS,
+    Together,
+    load_checkpoint,
+    read_tensors,
+    save_seed,
+    save_small,
+    write_tensors,
+    write_whole,
+)
 from zoo.config import FIXED, LADDERS, LAYER_WISE, MODELS, Hyperparameters, ModelConfig
 from zoo.models import create
 
@@ -203,6 +212,49 @@ def test_missing_and_surplus_tensors_are_refused(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     path = tmp_path / "none.safetensors"
     assert refusal(lambda: read_tensors(path)) == f"{path} is missing"
+
+
+def flipped(path, at=-1):
+    """Another last bit of one number, as a disk or a hand may leave it."""
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("stored", ["whole", "small", "finer"])
+def test_an_altered_number_is_refused(run, tmp_path, stored):
+    """The shapes are right, and the model answers: nothing but the digest of what was saved can tell."""
+    path = run / "cells/lvan-lw-50/seed-3.safetensors"
+    if stored != "whole":
+        save_small(path, load_checkpoint(path), finer=stored == "finer")
+    sound = path.read_bytes()
+    load_checkpoint(path)
+    flipped(path)
+    assert refusal(lambda: load_checkpoint(path)).startswith(f"{path} has other numbers than were saved")
+    path.write_bytes(sound)
+    assert read_tensors(path)[1] == load_checkpoint(path).card
+
+
+def test_numbers_under_each_others_names_are_refused(tmp_path):
+    path, tensors = tmp_path / "x", {"one": torch.zeros(2), "two": torch.ones(2)}
+    write_tensors(path, tensors, {})
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b'"one"', b'"xxx"').replace(b'"two"', b'"one"').replace(b'"xxx"', b'"two"'))
+    assert "other numbers" in refusal(lambda: read_tensors(path))
+
+
+def test_a_file_from_before_has_no_digest_and_is_read(run, tmp_path):
+    path = run / "cells/lvan-lw-50/seed-3.safetensors"
+    tensors, card = read_tensors(path)
+    save_file(tensors, path, metadata={"card": json.dumps(card)})
+    assert load_checkpoint(path).card == card
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_number_has_a_digest(tmp_path, kind):
+    for tensors in ({"a": torch.ones(3, 2).to(kind)}, {"a": torch.ones(()).to(kind)}, {"a": torch.ones(0).to(kind)}):
+        write_tensors(tmp_path / "x", tensors, {})
+        assert torch.equal(read_tensors(tmp_path / "x")[0]["a"].float(), tensors["a"].float())
 
 
 # ------------------------------------------------------------------------------------------------ whole files

@@ -1,5 +1,6 @@
 """Files from elsewhere, thousands of them, damaged in every way: each is read, or refused in one line."""
 
+import os
 import random
 import re
 import shutil
@@ -14,7 +15,8 @@ from test_checkpoints import build, config_of
 
 import zoo
 from benchmark.collect import collect
-from benchmark.store import HISTORY, RECORDS, read_json, read_table
+from benchmark.publish import collected, report_files
+from benchmark.store import HISTORY, RECORDS, read_json, read_table, read_tables
 from benchmark.suite import load_suite, plan
 from zoo.checkpoints import load_checkpoint, save_seed, write_tensors
 from zoo.config import TrainingConfig
@@ -29,6 +31,8 @@ NASTY = (
     *(b"[1]", b'{"a": 1}', b"\xff\xfe", b"\x00", b'"', b"'", b",", b"\n", b"../../x", b"/etc/passwd"),
     *(b"[" * 3000, b'{"a":' * 3000),
 )
+EXTREME = ("1e308", "-1e308", "inf", "-inf", "nan", "", "0", "-1", "1e-320", "2", "9223372036854775807", "Linf", "<b>")
+EXTREME += ("test_error", "attacked_error", "smoothness", "mean_norm_ratio", "median_distance", "worst", "transfer/vat")
 READERS = {
     ".toml": lambda path: load_suite(str(path)),
     ".json": read_json,
@@ -101,6 +105,35 @@ def test_folders_of_runs(finished, tmp_path, name):
     cells = [cell for cell in plan(suite, "tiny") if cell.model.name == "vat"]
     read = lambda path: collect(suite, "tiny", cells, [tmp_path / "run"])  # noqa: E731
     survive(f"folder {name}", 150, [(source / name).read_bytes()], cell / name, read)
+
+
+def exchanged(table, draw):
+    """One or two values of a CSV, whatever their column, become ones that are read as numbers or names there."""
+    head, *rows = table.decode().splitlines()
+    for _ in range(draw.randint(1, 2)):
+        at = draw.randrange(len(rows))
+        fields = rows[at].split(",")
+        fields[draw.randrange(len(fields))] = draw.choice(EXTREME)
+        rows[at] = ",".join(fields)
+    return "\n".join([head, *rows, ""]).encode()
+
+
+@pytest.mark.parametrize("name", ["records.csv", "history.csv"])
+def test_reports_on_records_from_elsewhere(finished, tmp_path, name):
+    """What is read can be reported on, or is refused in one line: no value is too large to be printed."""
+    cell = tmp_path / "run/cells/vat-50"
+    shutil.copytree(finished / "run", tmp_path / "run", ignore=shutil.ignore_patterns("seed-*", "report"))
+    original, draw, lines = (cell / name).read_bytes(), random.Random(name), []
+    enormous = re.sub(rb"((?:mean_norm_ratio,.*?,.*?,.*?|smoothness),)[\d.e-]+", rb"\g<1>3e38", original)
+    assert enormous != original
+    for content in (enormous, *(exchanged(original, draw) for _ in range(11))):
+        (cell / name).write_bytes(content)
+        try:
+            report_files(collected(str(finished / "tiny.toml"), [tmp_path / "run"]), tmp_path / "run")
+        except BadInput as error:
+            lines.append(str(error))
+    assert 2 < len(lines) < 12
+    assert not [line for line in lines if not line or "\n" in line]
 
 
 def with_header(header, body):
@@ -202,6 +235,24 @@ def test_a_pickle_is_no_checkpoint(tmp_path):
     torch.save({"weights": torch.ones(3)}, tmp_path / "x")
     with pytest.raises(BadInput, match="not a checkpoint of this project"):
         load_checkpoint(tmp_path / "x")
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe", "folder"])
+@pytest.mark.parametrize("name", ["suite.toml", "records.csv", "config.json", "seed-0.safetensors"])
+def test_what_is_no_file_is_refused_unread(tmp_path, name, kind):
+    """Reading would take all memory, or wait for ever; as if it were missing, it would be written over."""
+    path = tmp_path / name
+    if kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    read = (READERS | {".safetensors": load_checkpoint})[path.suffix]
+    with pytest.raises(BadInput, match="is no regular file"):
+        read(path)
+    with pytest.raises(BadInput, match="is no regular file"):
+        read_tables([path], RECORDS)
 
 
 @pytest.mark.parametrize("name", ["suite.toml", "records.csv", "config.json"])

@@ -150,6 +150,7 @@ def test_the_longest_cells_are_given_out_first():
     assert makespan([1, 1, 1, 3], 2) == 3
     assert makespan([4, 3, 3, 2, 2], 2) == 8
     assert makespan([], 3) == 0
+    assert makespan([4, 3], 10**12) == 4
 
 
 def test_memory_is_what_the_tensors_take():

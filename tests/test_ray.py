@@ -1,16 +1,22 @@
 """Cells on a Ray cluster of several nodes on this machine: one is killed, and the records are those of a local run."""
 
 import asyncio
+import errno
+import functools
 import json
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
-from running import ROOT, fails, files, results, said_by, typed, until, write_suite
+from running import ROOT, VAT_ONLY, cells_of, fails, files, results, said_by, typed, until, write_suite
 
+from benchmark.cell import changed_since
 from benchmark.dispatch import Epoch
 from benchmark.progress import Progress
+from benchmark.workers import Job
+from zoo.data import load_dataset
 
 pytestmark = pytest.mark.usefixtures("plain_pictures")
 
@@ -39,6 +45,16 @@ class Gate:
     async def take(self):
         letters, self.letters = self.letters, []
         return letters
+
+
+def saving(*arguments):
+    """In the place of `on_ray.task`, on a node: the state is saved after each epoch."""
+    import benchmark.cell
+    from benchmark import on_ray
+    from zoo.training import train
+
+    benchmark.cell.train = functools.partial(train, save_every_s=0)
+    return on_ray.task(*arguments)
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +113,97 @@ def test_more_gpus_than_any_node_has_are_not_waited_for(tmp_path, call, monkeypa
     assert left == [1]
 
 
+class Post:
+    """A mailbox that needs no cluster: what a task sends is unpacked at once; its node dies after so many epochs."""
+
+    def __init__(self, home, epochs=99):
+        self.home, self.left, self.put = home, epochs, self
+
+    def remote(self, number, letter):
+        from benchmark import on_ray
+
+        if isinstance(letter, on_ray.Parcel):
+            on_ray.unpack(letter, self.home)
+        elif isinstance(letter, Epoch):
+            self.left -= 1
+            if not self.left:
+                raise SystemExit
+
+
+def sent_home(cell, home, monkeypatch, *, fresh=False, epochs=99):
+    """An attempt at a cell by a node that sees no shared folder; None where the node died."""
+    pytest.importorskip("ray", reason="ray is not installed: pip install -e '.[ray]'")
+    from benchmark import on_ray
+
+    monkeypatch.setattr(on_ray.ray, "get", lambda it: it)
+    job = Job(home.parents[1], None, "cpu", None, fresh, 1, sys.argv)
+    files = on_ray.packed(home)
+    try:
+        return on_ray.task(cell, job, load_dataset("digits"), 1, Post(home, epochs), files)
+    except SystemExit:
+        return None
+
+
+def test_started_over_elsewhere_a_cell_is_never_new_beside_old_records(copy, call, monkeypatch):
+    """After whatever is written or deleted at home: a driver may be killed there."""
+    suite = write_suite(copy.parent, VAT_ONLY, ("eps = [1.0]", "eps = [2.0]"))
+    (cell,), home = cells_of(suite), copy.resolve() / "cells/vat-50"
+    old, mixed = (home / "records.csv").read_bytes(), []
+
+    def watched(change):
+        def changing(path, *args, **options):
+            done = change(path, *args, **options)
+            records = home / "records.csv"
+            stale = [*home.glob("seed-*"), records] if records.is_file() and records.read_bytes() == old else []
+            mixed.extend(stale if changed_since(cell, home) is None else [])
+            return done
+
+        return changing
+
+    assert changed_since(cell, home)
+    for name in ("replace", "unlink"):
+        monkeypatch.setattr(Path, name, watched(getattr(Path, name)))
+    assert sent_home(cell, home, monkeypatch, fresh=True, epochs=1) is None
+    assert changed_since(cell, home) is None
+    assert not list(home.glob("seed-*"))
+    assert sent_home(cell, home, monkeypatch, fresh=True).how == "done"
+    assert mixed == []
+    assert call("run", "--suite", suite, "--out", "anew")[0] == 0
+    assert results(home) == results(Path("anew/cells/vat-50"))
+
+
+def test_a_cell_that_failed_and_is_finished_elsewhere_has_failed_no_more(copy, monkeypatch):
+    (cell,), home = cells_of(write_suite(copy.parent, VAT_ONLY)), copy.resolve() / "cells/vat-50"
+    before = files(home)
+    (home / "failed.json").write_text('{"reason": "the worker was killed"}')
+    assert sent_home(cell, home, monkeypatch).how == "done"
+    assert files(home) == before
+
+
+def test_a_full_disk_of_a_node_is_no_end_of_the_run(copy, monkeypatch):
+    """The cell is tried elsewhere; what it had is at home."""
+    (cell,), home, whole = (
+        cells_of(write_suite(copy.parent, VAT_ONLY)),
+        copy.resolve() / "cells/vat-50",
+        Path.write_bytes,
+    )
+    (home / "seed-1.safetensors").unlink()
+    before = files(home)
+
+    def full(path, content):
+        if path.name.startswith("seed-1") and home not in path.parents:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return whole(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    end = sent_home(cell, home, monkeypatch)
+    assert end.how == "died"
+    assert "No space left on device" in end.reason
+    assert before.items() <= files(home).items()
+    monkeypatch.setattr(Path, "write_bytes", whole)
+    assert sent_home(cell, home, monkeypatch).how == "done"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("shared", [True, False], ids=["shared folder", "sent home"])
 def test_a_node_is_killed_and_the_records_are_those_of_a_local_run(
@@ -108,6 +215,7 @@ def test_a_node_is_killed_and_the_records_are_those_of_a_local_run(
 ):
     suite, told = write_suite(tmp_path, *LONG), []
     monkeypatch.setattr("benchmark.on_ray.Mailbox", Gate)
+    monkeypatch.setattr("benchmark.on_ray.task", saving)
     assert call("run", "--suite", suite, "--out", tmp_path / "local")[0] == 0
     if not shared:
         monkeypatch.setattr("benchmark.on_ray.sees", lambda path, content: False)
@@ -125,13 +233,53 @@ def test_a_node_is_killed_and_the_records_are_those_of_a_local_run(
     code, out, err = call(*command)
     assert (code, err) == (0, [])
     assert second not in cluster.worker_nodes
-    assert len([line for line in out if ": once more, " in line]) == 1
+    (at,) = (at for at, line in enumerate(out) if ": once more, " in line)
+    again = out[at].split(":")[0]
+    assert int(next(line for line in out[at:] if line.startswith(f"{again}: epoch ")).split()[2]) > 1  # it is resumed
     assert [line for line in out if line.endswith(": complete")] != []
     assert results(tmp_path / "run") == results(tmp_path / "local")
     assert not [name for name in files(tmp_path / "run") if "partial" in name or "lock" in name or "state" in name]
     typed = json.loads((tmp_path / "run/cells/vat-50/provenance.json").read_text())["stages"][0]["sittings"]
     assert "--engine ray" in typed[0]["command"]
     assert "nothing to do" in call(*command)[1][0]
+
+
+@pytest.mark.slow
+def test_cells_share_a_gpu_of_a_node(tmp_path, call, cluster):
+    """What Ray counts as one, on a node that needs none: cells go where GPUs are, two to each."""
+    suite = write_suite(tmp_path)
+    there = cluster.add_node(num_cpus=2, num_gpus=1)
+    command = ("run", "--suite", suite, "--out", tmp_path / "run", "--engine", "ray", "--ray-address", cluster.address)
+    try:
+        fails(call(*command, "--gpus-per-cell", "2"), "more than 1 GPUs")
+        code, out, err = call(*command, "--gpus-per-cell", "0.5", "--device", "cpu")
+    finally:
+        cluster.remove_node(there)
+    assert (code, err) == (0, [])
+    assert {"ladder-50: complete", "vat-50: complete"} <= set(out)
+    assert call("run", "--suite", suite, "--out", tmp_path / "local")[0] == 0
+    assert results(tmp_path / "run") == results(tmp_path / "local")
+
+
+@pytest.mark.slow
+def test_a_mailbox_that_is_killed_ends_the_run_in_one_line_and_the_next_goes_on(tmp_path, call, cluster, monkeypatch):
+    """As by a machine out of memory: Ray's own processes are among those that can be killed."""
+    from benchmark import on_ray
+
+    suite, kept = write_suite(tmp_path, VAT_ONLY, *LONG), on_ray.Cluster.events
+
+    def events(pool, wait_s):
+        for cell, event in kept(pool, wait_s):
+            yield cell, event
+            if isinstance(event, Epoch):
+                on_ray.ray.kill(pool.mailbox)
+
+    command = ("run", "--suite", suite, "--out", tmp_path / "run", "--engine", "ray", "--ray-address", cluster.address)
+    with monkeypatch.context() as patch:
+        patch.setattr(on_ray.Cluster, "events", events)
+        fails(call(*command), "the cluster gave up (", "ActorDiedError", "the same command goes on", code=1)
+    code, _, err = call(*command)
+    assert (code, err) == (0, [])
 
 
 @pytest.mark.slow

@@ -30,6 +30,7 @@ MNIST = ('"digits"', '"mnist"')
         (("run", "--suite", "smoke", "--shard", "0/3"), ("--shard", "i/n", "'0/3'")),
         (("run", "--suite", "smoke", "--shard", "4/3"), ("--shard", "i/n", "'4/3'")),
         (("run", "--suite", "smoke", "--shard", "3"), ("--shard", "i/n", "'3'")),
+        (("run", "--suite", "smoke", "--shard", "1/" + "9" * 5000), ("--shard", "i/n", "'1/99")),
         (("run", "--suite", "smoke", "--shard", "15/15"), ("--shard", "smoke has fewer cells than parts")),
         (("run", "--suite", "smoke", "--device", "tpu"), ("'tpu'", "cpu", "cuda")),
         (("run", "--suite", "smoke", "--devices", "1"), ("--devices belongs to --dry-run",)),
@@ -102,6 +103,38 @@ def test_what_cannot_be_trained_is_refused_before_anything_is(tmp_path, call, ch
     assert trained(outcome[1]) == []
 
 
+DEEP = ".".join(["a"] * 3000)
+HUGE = 10**400
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("power_iterations = 1", f"power_iterations = 1\nxi.{DEEP} = 1", "[model.xi]: "),
+        ("decay_from = 1", f"decay_from = 1\nlearning_rate.{DEEP} = 1", "learning_rate: "),
+        ("[model]\n", f"[model.vat.{DEEP}]\nz = 1\n[model]\n", "a"),
+        ("[model]\n", f"[model]\nvat = [{{{DEEP} = 1}}]\n", "model.vat: expected a table"),
+        ("epochs = 2", f"epochs = {HUGE}", "epochs"),
+        ("decay_from = 1", f"decay_from = 1\nepoch_updates = {10**30}", "epoch_updates"),
+        ("smoothness_images = 100", f"smoothness_images = {HUGE}", "smoothness_images"),
+        ("decay_from = 1", f"decay_from = 1\nsmoothness_every = {HUGE}", "smoothness_every"),
+        ("decay_from = 1", f"decay_from = 1\nsmoothness_iterations = {HUGE}", "smoothness_iterations"),
+        ("decay_from = 1", f"decay_from = 1\nvalidation = {HUGE}", "validation"),
+        ("power_iterations = 1", f"power_iterations = 1\nperturbations = {10**8}", "perturbations"),
+        ("[labels.50]", f"[labels.{10**30}]", "labels"),
+        ("eps = [0.1]", f"eps = [0.1]\nvirtual_images = {HUGE}", "virtual_images"),
+        ("eps = [0.1]", f"eps = [0.1]\n[attack.audit]\nimages = {HUGE}", "audit.images"),
+    ],
+)
+def test_a_suite_of_enormous_values_is_refused_in_a_short_line(tmp_path, call, old, new, said, dry):
+    suite = write_suite(tmp_path, VAT_ONLY, (old, new))
+    outcome = call("run", "--suite", suite, "--out", tmp_path / "run", *dry)
+    fails(outcome, suite, said)
+    assert len(outcome[2][0]) < 600 + len(suite)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("below", ["file", "file/run"])
 @pytest.mark.parametrize("command", [("run",), ("run", "--dry-run"), ("report",), ("attack",), ("tune",), ("speed",)])
 def test_a_folder_that_cannot_be_written(tmp_path, call, monkeypatch, below, command):
@@ -146,6 +179,54 @@ def test_a_damaged_file_is_named_and_left_alone(copy, call, name, damage, comman
     assert files(copy) == before
 
 
+@pytest.mark.parametrize("value", ["1e308", "1.01", "-0.01", "inf"])
+@pytest.mark.parametrize("command", ["run", "report"])
+def test_an_error_that_can_be_none_is_named_with_its_line(copy, call, value, command):
+    path = copy / "cells/vat-50/records.csv"
+    lines = path.read_text().splitlines()
+    at = next(at for at, line in enumerate(lines) if ",attacked_error," in line)
+    fields = lines[at].split(",")
+    lines[at] = ",".join([*fields[:6], value, *fields[7:]])
+    path.write_text("\n".join([*lines, ""]))
+    said = f"(line {at + 1}: attacked_error {float(value):g}, expected 0 to 1"
+    fails(call(command, "--suite", "tiny.toml", "--out", "run"), Path("run/cells/vat-50/records.csv"), said)
+
+
+def test_a_cost_that_can_be_none_is_named_with_its_line(copy, call):
+    path = copy / "cells/vat-50/history.csv"
+    lines = path.read_text().splitlines()
+    at = next(at for at, line in enumerate(lines) if ",smoothness," in line)
+    lines[at] = lines[at].rpartition(",")[0] + ",-1e308"
+    path.write_text("\n".join([*lines, ""]))
+    said = f"(line {at + 1}: smoothness -1e+308, expected at most 1e+39 in size"
+    fails(call("report", "--suite", "tiny.toml", "--out", "run"), Path("run/cells/vat-50/history.csv"), said)
+
+
+@pytest.mark.parametrize("name", ["cells", "report", "cells/vat-50"])
+@pytest.mark.parametrize("command", [("run",), ("run", "--jobs", "1"), ("attack",), ("report",)])
+def test_nothing_is_written_through_a_link_in_a_run(copy, call, name, command):
+    """A run's folder from elsewhere might lead anywhere; where nothing is written, it may be read."""
+    away, link = copy.parent / "away", copy / name
+    link.rename(away)
+    link.symlink_to(away)
+    for path in copy.glob("cells/*/records.csv"):
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if ",short_share," not in line))  # so that it is attacked again
+    before = files(away)
+    code, _, err = call(*command, "--suite", "tiny.toml", "--out", "run")
+    assert files(away) == before
+    if command != ("report",) or name == "report":
+        fails((code, [], err), f"{Path('run') / name} is a link")
+
+
+def test_a_run_may_be_reached_through_a_link(copy, call):
+    copy.rename(copy.parent / "disk")
+    copy.symlink_to(copy.parent / "disk")
+    (copy / "cells/vat-50/records.csv").unlink()
+    assert call("run", "--suite", "tiny.toml", "--out", "run")[0] == 0
+    assert (copy.parent / "disk/cells/vat-50/records.csv").is_file()
+
+
 @pytest.mark.parametrize("name", ["config.json", "provenance.json"])
 @pytest.mark.parametrize("content", ["[1]", "null"])
 def test_json_of_another_kind_is_named(copy, call, name, content):
@@ -168,6 +249,34 @@ def test_a_damaged_checkpoint_is_named(copy, call, damage):
     path.write_bytes(DAMAGE[damage](path.read_bytes()))
     suite = write_suite(copy.parent, ("eps = [0.1]", "eps = [0.1, 0.2]"))
     fails(call("run", "--suite", suite, "--out", "run"), Path("run/cells/vat-50/seed-1.safetensors"), "run again")
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("vat-50/seed-1", "seed was 0 and is 1"),
+        ("ladder-50/seed-0", "model.name was 'vat' and is 'ladder'"),
+        ("longer/seed-0", "training.epochs was 2 and is 3"),
+        ("altered", "has other numbers than were saved"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "attack"])
+def test_a_checkpoint_that_was_exchanged_is_named_before_it_is_attacked(copy, call, source, said, command):
+    path = copy / "cells/vat-50/seed-0.safetensors"
+    if source == "altered":
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+    elif source == "longer/seed-0":
+        suite = write_suite(copy.parent, VAT_ONLY, ("epochs = 2", "epochs = 3"))
+        assert call("run", "--suite", suite, "--out", "longer")[0] == 0
+        path.write_bytes(Path("longer/cells/vat-50/seed-0.safetensors").read_bytes())
+    else:
+        path.write_bytes((copy / "cells" / f"{source}.safetensors").read_bytes())
+    suite = write_suite(copy.parent, ("eps = [0.1]", "eps = [0.1, 0.2]"))
+    before = (copy / "cells/vat-50/records.csv").read_bytes()
+    fails(call(command, "--suite", suite, "--out", "run"), Path("run/cells/vat-50/seed-0.safetensors"), said)
+    assert (copy / "cells/vat-50/records.csv").read_bytes() == before
 
 
 @pytest.mark.parametrize("damage", DAMAGE)

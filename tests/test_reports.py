@@ -369,6 +369,9 @@ def test_html_escapes_what_records_say():
         (-0.0001, 2, "+", "+0.00"),
         (-3.625, 2, "+", "-3.63"),
         (math.nan, 2, "", "-"),
+        (1e14, 2, "", "100000000000000.00"),
+        (-1e308, 2, "+", "-1.00e+308"),
+        (math.inf, 2, "+", "+inf"),
     ],
 )
 def test_numbers_are_rounded_as_by_hand_whatever_the_last_bit(value, decimals, sign, expected):

@@ -4,7 +4,7 @@ import io
 import json
 
 import pytest
-from running import fails, trained, write_suite
+from running import fails, results, trained, write_suite
 from test_attack_command import BUDGET
 
 from benchmark import speed
@@ -39,6 +39,26 @@ def test_what_is_chosen_is_timed_before_the_rest_is(tmp_path, call, monkeypatch)
     code, out, err = call("speed", *suite, "--models", "vat", "--seeds", "1")
     assert (code, err) == (0, [])
     assert any(f"training 1 of 3 cells of {suite[1]}, engine, extrapolated: " in line for line in out)
+
+
+@pytest.mark.parametrize("name", ["records.csv", "history.csv", "config.json"])
+def test_a_cell_that_cannot_be_read_fails_and_the_rest_goes_on(copy, call, name):
+    """Where cells have processes of their own; a configuration that was changed is still refused before any begins."""
+    damaged, other = copy / "cells/vat-50" / name, copy / "cells/ladder-50"
+    sound, wanted = damaged.read_bytes(), results(other)
+    damaged.write_bytes(b"\xff\x00garbage\n")
+    for path in (other / "records.csv", other / "seed-1.safetensors", copy / "cells/vat-50/seed-1.safetensors"):
+        path.unlink()
+    command = ("run", "--suite", write_suite(copy.parent, AUDIT), "--out", "run", "--jobs", "1", "--no-audit")
+    outcome = call(*command)
+    fails(outcome, "1 of 2 cells failed: vat-50 (", damaged.name, "is not readable", code=1)
+    assert "vat-50: failed" in outcome[1]
+    assert "is not readable" in json.loads((damaged.parent / "failed.json").read_text())["reason"]
+    assert results(other) == wanted
+    damaged.write_bytes(sound)
+    fails(call(*command, "--precision", "bfloat16"), "training.precision")
+    assert call(*command)[0] == 0
+    assert not (damaged.parent / "failed.json").exists()
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])

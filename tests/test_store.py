@@ -70,7 +70,7 @@ def test_a_table_comes_back_as_it_was(tmp_path):
 def test_floats_come_back_to_the_last_bit(tmp_path):
     draw = random.Random(0)
     values = [draw.random() * 10.0 ** draw.randint(-12, 6) for _ in range(2000)] + [5e-324, 0.1 + 0.2, 1e22, 1.0]
-    rows = [(seed, 1, "attacked_error", "fgm", "L2", value, value, 1, "a") for seed, value in enumerate(values)]
+    rows = [(seed, 1, "mean_norm_ratio", "fgm", "L2", value, value, 1, "a") for seed, value in enumerate(values)]
     write_table(tmp_path / "records.csv", frame(rows), RECORDS)
     table = read_table(tmp_path / "records.csv", RECORDS)
     assert table["value"].tolist() == values

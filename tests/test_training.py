@@ -219,6 +219,16 @@ def test_a_truncated_state_is_named_in_one_line(tmp_path, keep):
     assert "\n" not in str(error.value)
 
 
+def test_an_altered_state_is_not_trained_on(tmp_path):
+    state = tmp_path / "state"
+    interrupted(state, after=1)
+    content = bytearray(state.read_bytes())
+    content[-1] ^= 1
+    state.write_bytes(content)
+    with pytest.raises(zoo.BadInput, match="other numbers than were saved"):
+        train(config_of("lvan-lw"), CONFIG, [0, 1], DIGITS, state=state)
+
+
 def test_a_checkpoint_in_the_states_place_is_named_in_one_line(tmp_path):
     zoo.checkpoints.save_seed(tmp_path / "state", begin("vat", [0]).model, 0, {})
     with pytest.raises(zoo.BadInput, match="state"):

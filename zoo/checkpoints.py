@@ -1,5 +1,6 @@
 """Checkpoints: a seed's plain weights with a card, and the state that an interrupted training resumes from."""
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ SMALL = "encoder, weights of products in float16"
 FINER = f"{SMALL}, above the first with 2^13 times their remainders in float8"
 """What the card of a small checkpoint says is stored."""
 WEIGHT, REST = "encoder.weight.", ".rest"
+DIGEST = "sha256"  # in a card as it is stored: of the tensors; files from before have none
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -43,7 +45,17 @@ def write_whole(path: Path, content: bytes) -> None:
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
     """Tensors and a JSON card in one safetensors file."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    card = {**card, DIGEST: digest(plain)}
     write_whole(path, save(plain, metadata={"card": json.dumps(card, sort_keys=True)}))
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of tensors' names and bytes."""
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        found.update(name.encode())
+        found.update(tensors[name].cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def read_card(path: Path) -> dict[str, Any]:
@@ -54,24 +66,28 @@ def read_card(path: Path) -> dict[str, Any]:
 def read_tensors(
     path: Path, device: str | torch.device = "cpu", *, expected: Layout | None = None, only_card: bool = False
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `write_tensors` wrote. Raises BadInput for a file that is missing, damaged or has no card.
+    """What `write_tensors` wrote. Raises BadInput for a file that is missing, damaged, altered or has no card.
 
     `expected`: what must be there, or BadInput, before any of it is read: a header is free to name any size.
     """
     if not path.is_file():
-        raise BadInput(f"{path} is missing")
+        raise BadInput(f"{path} is {'no regular file: expected one' if path.exists() else 'missing'}")
     try:
         with safe_open(path, "pt", device=str(device)) as file:
             card = json.loads((file.metadata() or {})["card"])
             if not isinstance(card, dict):
                 raise KeyError("card")
+            saved = card.pop(DIGEST, None)
             if only_card:
                 return {}, card
             if expected is not None and (wrong := mismatch(file, expected)):
                 raise BadInput(f"{path} does not hold what its card describes: {wrong}; delete it and run again")
-            return {name: file.get_tensor(name) for name in file.keys()}, card  # noqa: SIM118 (not a mapping)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, KeyError, json.JSONDecodeError, OSError, RecursionError) as error:
         raise BadInput(f"{path} is not a checkpoint of this project ({error}): delete it and run again") from error
+    if saved is not None and saved != digest(tensors):
+        raise BadInput(f"{path} has other numbers than were saved: restore it, or delete it and run again")
+    return tensors, card
 
 
 def mismatch(file: Any, expected: Layout) -> str | None:

@@ -17,9 +17,12 @@ from zoo.data import INPUTS
 from zoo.errors import BadInput, unknown
 from zoo.fused import Precision
 
+MOST = 10**9  # images, epochs, steps: what is computed from them stays a number that all can hold
 Count = Annotated[int, Field(ge=0, le=1000)]
 Counts = Annotated[tuple[Count, ...], Field(max_length=64)]
 Averaged = Literal["unlabelled", "labelled", "corrupted"]  # corrupted: labelled ones, in training's noisy pass
+Amount = Annotated[int, Field(gt=0, le=MOST)]
+Natural = Annotated[int, Field(ge=0, le=MOST)]
 Width = Annotated[int, Field(le=2**16)]
 Layered = Annotated[tuple[float, ...], Field(max_length=64)]
 MOST_WEIGHTS = 10**8  # of an encoder: a configuration from elsewhere must not fill the memory
@@ -89,7 +92,7 @@ class ModelConfig:
     norm: Literal["L2", "Linf"] = "L2"  # what bounds the perturbation
     xi: float | None = Field(default=None, gt=0)  # None: exact Hessian products; else finite differences, fresh noise
     perturbed: Literal["unlabelled", "labelled", "all"] = "unlabelled"  # which examples of a batch
-    perturbations: int = Field(default=1, gt=0)  # directions drawn for each example, their costs averaged
+    perturbations: int = Field(default=1, gt=0, le=1000)  # directions drawn for each example, their costs averaged
     sign: Literal["drawn", "larger"] = "drawn"  # of a cost's r: the start's, or of r and -r the one that costs more
     scored_noise: Literal["shared", "fresh"] = "shared"  # of a cost's perturbed pass: the unperturbed one's, or its own
     leaky_slope: float = Field(default=0.1, ge=0, lt=1)  # of the activation below zero; 0: ReLU (VAT paper, section 4)
@@ -160,23 +163,23 @@ class TrainingConfig:
     """How one model at one label count is trained and measured."""
 
     dataset: str
-    labels: int = Field(gt=0)
-    labelled_batch: int = Field(gt=0)
-    unlabelled_batch: int = Field(gt=0)
-    epochs: int = Field(gt=0)
-    decay_from: int = Field(ge=0)  # epoch from which the learning rate falls
+    labels: Amount
+    labelled_batch: Amount
+    unlabelled_batch: Amount
+    epochs: Amount
+    decay_from: Natural  # epoch from which the learning rate falls
     learning_rate: float = Field(default=0.002, gt=0)  # of Adam
     decay: Literal["linear", "exponential"] = "linear"  # to 0 after the last epoch; by 0.9 an epoch (VAT paper, App. A)
-    epoch_updates: int | None = Field(default=None, gt=0)  # updates in an epoch; None: one pass over unlabelled images
-    validation: int = Field(default=0, ge=0)  # training images held out (VAT paper, App. C): `zoo.data.held_out`
+    epoch_updates: Amount | None = None  # updates in an epoch; None: one pass over unlabelled images
+    validation: Natural = 0  # training images held out (VAT paper, App. C): `zoo.data.held_out`
     precision: Precision = "float32"  # of the matrix products in a training step
-    evaluate_every: int = Field(default=1, gt=0)  # epochs between measurements of the test error
-    smoothness_every: int = Field(default=1, gt=0)  # epochs between measurements of the virtual adversarial cost
+    evaluate_every: Amount = 1  # epochs between measurements of the test error
+    smoothness_every: Amount = 1  # epochs between measurements of the virtual adversarial cost
     smoothness_eps: float = Field(default=5.0, gt=0)  # its radius (L2): VAL paper, Figure 3
-    smoothness_iterations: int = Field(default=1, ge=0)  # its power iterations, whatever the model was trained with
-    smoothness_images: int = Field(default=1000, gt=0)  # the first so many test images
-    deviation_every: int | None = Field(default=None, gt=0)  # epochs between measurements of VAT paper eq. 21
-    train_images: int = Field(default=0, ge=0)  # the first so many training images are measured as the test's are
+    smoothness_iterations: Count = 1  # its power iterations, whatever the model was trained with
+    smoothness_images: Amount = 1000  # the first so many test images
+    deviation_every: Amount | None = None  # epochs between measurements of VAT paper eq. 21
+    train_images: Natural = 0  # the first so many training images are measured as the test's are
     points_at: Counts = ()  # epochs at which every training point's output is recorded: VAT paper, Figure 1
 
     @model_validator(mode="after")

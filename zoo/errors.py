@@ -1,7 +1,16 @@
 """The one exception that a user can cause and mend."""
 
 import difflib
+import reprlib
 from collections.abc import Iterable
+
+shortened = reprlib.Repr()
+shortened.maxstring = shortened.maxother = shortened.maxlong = 200
+
+
+def quoted(value: object) -> str:
+    """A value as an error shows it: of one that is nested thousands deep, or as long, the beginning."""
+    return shortened.repr(value)
 
 
 class BadInput(ValueError):
