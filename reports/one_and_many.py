@@ -18,8 +18,8 @@ from reports.section import Picture, Run, Section
 TEXT = (
     "Error under L-infinity attacks on the audit's images, true labels, not clipped: one step by cross-entropy in "
     "float32 (the paper's loss), by margin, in float64, then many steps, and the worst case over all attacks of the "
-    "audit, image by image. Mean over seeds, bars from the lowest to the highest. The gap between one step and many is "
-    "robustness that was not there."
+    "audit, image by image; noise, uniform or Gaussian, for comparison. Mean over seeds, bars from the lowest to the "
+    "highest. The gap between one step and many is robustness that was not there."
 )
 LABELS = {
     "single-step": "one step, cross-entropy, float32",
@@ -27,13 +27,15 @@ LABELS = {
     "single-step/float64": "one step, float64",
     "pgd": "many steps",
     "worst": "worst case, image by image",
+    "noise": "noise",
 }
-LOOKS: dict[str, tuple[str, str, Any]] = {  # colour, marker, line
-    "single-step": ("#0072B2", "o", "-"),
-    "single-step/margin": ("#56B4E9", "^", "--"),
-    "single-step/float64": ("#E69F00", "x", ":"),
-    "pgd": ("#D55E00", "s", "-"),
+LOOKS: dict[str, tuple[str, str, Any]] = {  # grey, marker, line: colours are the models'
+    "single-step": ("#777777", "o", "-"),
+    "single-step/margin": ("#777777", "^", "--"),
+    "single-step/float64": ("#aaaaaa", "x", ":"),
+    "pgd": ("#000000", "s", "-"),
     "worst": ("#000000", "v", ":"),
+    "noise": ("#aaaaaa", ".", "-."),
 }
 
 
