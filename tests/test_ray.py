@@ -17,6 +17,7 @@ from benchmark.dispatch import Epoch
 from benchmark.progress import Progress
 from benchmark.workers import Job
 from zoo.data import load_dataset
+from zoo.denormals import flushing
 
 pytestmark = pytest.mark.usefixtures("plain_pictures")
 
@@ -139,7 +140,8 @@ def sent_home(cell, home, monkeypatch, *, fresh=False, epochs=99):
     job = Job(home.parents[1], None, "cpu", None, fresh, 1, sys.argv)
     files = on_ray.packed(home)
     try:
-        return on_ray.task(cell, job, load_dataset("digits"), 1, Post(home, epochs), files)
+        with flushing():  # which a task's process keeps
+            return on_ray.task(cell, job, load_dataset("digits"), 1, Post(home, epochs), files)
     except SystemExit:
         return None
 
