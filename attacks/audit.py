@@ -34,6 +34,8 @@ EPS: dict[Ball, tuple[float, ...]] = {
     "Linf": (0.05, 0.1, 0.2, 0.3, 1.0),
 }
 """Radii of each norm's ball; within the last one any model should be as good as a guess."""
+ASCENT_TIMES: dict[Ball, int] = {"L1": 2, "L2": 2, "Linf": 1}
+"""Times the steps, and times the restarts, of projected gradient ascent: there more of it still breaks some images."""
 SINGLE_STEPS = {
     "single-step": Meaning(labels="true"),
     "single-step/margin": Meaning(labels="true", loss="margin"),
@@ -43,15 +45,15 @@ SINGLE_STEPS = {
 
 @pydantic.dataclasses.dataclass(frozen=True, config=pydantic.ConfigDict(extra="forbid"))
 class Budget:
-    """How much work an audit is, in L1 of gradients twice the steps and restarts; the attacks' names repeat it."""
+    """How much work an audit is; the attacks' names in the records say what they took."""
 
     images: Count = 1000  # the first so many of those given
     eps: dict[Ball, Annotated[tuple[Radius, ...], Field(min_length=1)]] = Field(default_factory=EPS.copy)
-    steps: Count = 40  # of projected gradient ascent, on margin and cross-entropy in turn
+    steps: Count = 40  # of projected gradient ascent, on margin and cross-entropy in turn; see ASCENT_TIMES
     restarts: Count = 2
     more_steps: Count = 100  # at the radius that breaks about half, on what stood there
     more_restarts: Count = 3
-    minimum_norm_steps: Count = 100
+    minimum_norm_steps: Count = 100  # twice as many in L1
     decision_images: Count = 100  # of the decision-based attack, the first so many
     decision_steps: Count = 10
     noise_draws: Count = 10
@@ -165,7 +167,7 @@ class Audit:
         """Projected gradient ascent; at the radius that breaks about half, more of it on the images that stood."""
         budget, everyone = self.budget, torch.ones_like(self.clean)
         for ball, radii in budget.eps.items():
-            times = L1_TIMES if ball == "L1" else 1
+            times = ASCENT_TIMES[ball]
             hits = {}
             for eps in radii:
                 hits[eps] = self.ascend(ball, eps, times * budget.steps, times * budget.restarts, everyone)

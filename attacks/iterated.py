@@ -30,7 +30,7 @@ with warnings.catch_warnings():  # Foolbox imports a name that SciPy has moved
     from foolbox.attacks.fast_minimum_norm import project_onto_l1_ball
 
 L1_TIMES = 2
-"""In L1, where the optimum is a corner of the ball, so many times the steps are taken, in an audit of restarts too."""
+"""In L1, where the optimum is a corner of the ball, the minimum-norm attack takes so many times its steps."""
 _OVERSHOOT = 1.001
 WIDE = (-1e4, 1e4)  # bounds that clip nothing: Foolbox knows no "none"
 Noise = Literal["uniform", "gaussian"]

@@ -11,7 +11,7 @@ import torch
 from running import fails, files, records, stages, write_suite
 
 import zoo
-from attacks import Budget, fgm, pgd
+from attacks import Budget, fgm, minimum_norm, pgd
 from benchmark import attacking
 from benchmark.attacking import audited, settings, transfer_rows
 from benchmark.suite import AttackConfig
@@ -78,8 +78,9 @@ def test_recorded_errors_are_those_of_the_loaded_checkpoints(audited_run):
     moved = fgm(source, x, eps=0.1, norm=np.inf, y=y, loss="margin")
     transferred = ((target(moved).argmax(1) != y).numpy() | wrong).mean()
     assert errors["transfer/ladder", "Linf", 0.1] == pytest.approx(transferred)
-    moved = pgd(target, x, y, eps=0.5, norm=2, steps=4)
-    assert errors["pgd-4x1", "L2", 0.5] == pytest.approx(((target(moved).argmax(1) != y).numpy() | wrong).mean())
+    near, _ = minimum_norm(target, x, y, norm=2, steps=10)
+    moved = pgd(target, x, y, eps=0.5, norm=2, steps=8, restarts=2, near=near)
+    assert errors["pgd-8x2", "L2", 0.5] == pytest.approx(((target(moved).argmax(1) != y).numpy() | wrong).mean())
 
 
 def test_other_budgets_replace_an_audit_and_leave_the_rest(audited_run, call):

@@ -36,7 +36,7 @@ def mark(x: Tensor, *images: int) -> Tensor:
     return torch.where(torch.isin(x, GREY[list(images)]), 10.0, x)
 
 
-def small(radii: tuple[float, ...], ball: Ball = "L2", **more: int) -> Budget:
+def small(radii: tuple[float, ...], ball: Ball = "Linf", **more: int) -> Budget:
     """One step of everything, unless it says else."""
     least = {
         "images": 8,
