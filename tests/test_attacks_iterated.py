@@ -161,7 +161,7 @@ def test_the_nearest_wrong_image_is_as_near_as_it_can_be(norm: float, pixels: in
 @pytest.mark.parametrize("classes", [2, 3, 10])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_nearest_of_several_classes_is_found(norm: float, classes: int, seed: int) -> None:
-    """Of ten the fast minimum norm attack alone is some 20 % too far in L1, 2 in the others."""
+    """Of ten the fast minimum norm attack alone is up to 30 % too far in L1, 5 in the others."""
     generator = torch.Generator().manual_seed(seed)
     weight, x = torch.randn(784, classes, generator=generator), torch.rand(20, 784, generator=generator)
     model = Weighted(weight)
