@@ -133,6 +133,17 @@ def test_wrong_input_is_one_line(checkout, call, monkeypatch):
         zoo.load("published", "ladder", labels=50, seed=3)
 
 
+def test_a_checkpoint_under_anothers_name_is_not_loaded(checkout):
+    cells = checkout / "runs/smoke/cells"
+    shutil.copy(cells / "ladder-50/seed-1.safetensors", cells / "ladder-50/seed-0.safetensors")
+    with pytest.raises(BadInput, match="is of another model or seed, ladder and 1"):
+        zoo.load("runs/smoke", "ladder", labels=50, seed=0)
+    assert zoo.load("runs/smoke", "ladder", labels=50, seed=1).card["seed"] == 1
+    shutil.copy(cells / "supervised-50/seed-1.safetensors", cells / "ladder-50/seed-1.safetensors")
+    with pytest.raises(BadInput, match="is of another model or seed, supervised and 1"):
+        zoo.load("runs/smoke", "ladder", labels=50, seed=1)
+
+
 def test_a_small_checkpoint_of_another_suite_stays(checkout, call, monkeypatch):
     monkeypatch.setattr(release, "MOST_POINTS", 2.0)
     assert call("release", "--suite", "smoke")[0] == 0

@@ -212,4 +212,7 @@ def load(run: str | Path, model: str, *, labels: int, seed: int, device: str | t
     if not path.is_file():
         have = sorted(file.stem.removeprefix("seed-") for file in path.parent.glob("seed-*.safetensors"))
         raise BadInput(f"{path} is missing: seeds there are {', '.join(have) or 'none'}")
-    return load_checkpoint(path, device)
+    found = load_checkpoint(path, device)
+    if (whose := (found.config.name, found.card.get("seed"))) != (model, seed):
+        raise BadInput(f"{path} is of another model or seed, {whose[0]} and {whose[1]}: restore it")
+    return found
