@@ -81,7 +81,7 @@ class _Descent:
             margin = objective(logits.detach(), labels.raw, "margin")
             better = (margin > self.margin) | (margin.isnan() & ~self.margin.isnan())  # no answer is a wrong one
             self.margin = torch.where(better, margin, self.margin)
-            self.best = torch.where(better.view(-1, *[1] * (inputs.ndim - 1)), inputs.raw.detach(), self.best)
+            self.best = torch.where(_beside(better, inputs), inputs.raw.detach(), self.best)
             return ep.astensor(objective(logits, labels.raw, self.loss).sum())
 
         return loss_fn
@@ -192,6 +192,8 @@ def pgd(
         raise ValueError(f"expected steps and restarts >= 1, got {steps} and {restarts}")
     if not losses:
         raise ValueError("expected at least one loss to climb, got none")
+    if near is not None and near.shape != x.shape:
+        raise ValueError(f"expected near of shape {tuple(x.shape)}, got {tuple(near.shape)}")
     x = x.detach()
     adversarial, standing = x.clone(), torch.arange(len(x), device=x.device)
     with _randomness(seed, x.device), _differentiable(model):
@@ -307,7 +309,7 @@ def _straightened(model: nn.Module, x: Tensor, y: Tensor, found: Tensor, norm: f
             rise, back = ((gradient * along).flatten(1).sum(1) for along in (steepest, x - best))
             length = -(ahead.detach() + back) / rise * _OVERSHOOT
             length = length.where(length.isfinite() & (length > 0), 0.0)
-            nearer = moved(x, length.view(-1, *[1] * (x.ndim - 1)) * steepest, clip)
+            nearer = moved(x, _beside(length, x) * steepest, clip)
             nearer, reached = _nearest(model, x, y, nearer, norm)
             better = reached < distance
             best[better], distance[better] = nearer[better], reached[better]
@@ -319,7 +321,7 @@ def _at_boundary(model: nn.Module, x: Tensor, y: Tensor, found: Tensor) -> Tenso
     best, low, high = found.clone(), torch.zeros(len(x), device=x.device), torch.ones(len(x), device=x.device)
     for _ in range(12):
         share = (low + high) / 2
-        point = x + share.view(-1, *[1] * (x.ndim - 1)).to(x.dtype) * (found - x)
+        point = x + _beside(share, x).to(x.dtype) * (found - x)
         broken = wrong(answers(model, point), y)
         best[broken] = point[broken]
         low, high = torch.where(broken, low, share), torch.where(broken, share, high)
@@ -331,8 +333,12 @@ def _nearest(model: nn.Module, x: Tensor, y: Tensor, found: Tensor, norm: float)
     already, broken = wrong(answers(model, x), y), wrong(answers(model, found), y)
     distance = torch.linalg.vector_norm((found.double() - x.double()).flatten(1), norm, dim=1)
     distance = distance.where(broken, math.inf).where(~already, 0.0)
-    shape = (-1, *[1] * (x.ndim - 1))
-    return torch.where((broken & ~already).view(shape), found, x), distance
+    return torch.where(_beside(broken & ~already, x), found, x), distance
+
+
+def _beside(values: Tensor, x: Any) -> Tensor:
+    """One value an example, (N,), in as many axes as x (N, ...) has."""
+    return values.view(-1, *[1] * (x.ndim - 1))
 
 
 @contextmanager

@@ -311,6 +311,7 @@ def test_errors_say_what_was_expected_and_what_came() -> None:
         "expected a finite eps >= 0, got -1": lambda: pgd(model, x, y, eps=-1, norm=2),
         "expected steps and restarts >= 1, got 0 and 1": lambda: pgd(model, x, y, eps=0.1, norm=2, steps=0),
         "expected at least one loss to climb, got none": lambda: pgd(model, x, y, eps=0.1, norm=2, losses=()),
+        "expected near of shape (30, 12), got (29, 12)": lambda: pgd(model, x, y, eps=0.1, norm=2, near=x[1:]),
         "expected loss to be 'cross-entropy' or 'margin', got 'dlr'": lambda: pgd(
             model, x, y, eps=0.1, norm=2, losses=["dlr"]
         ),
