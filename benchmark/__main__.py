@@ -49,7 +49,9 @@ cli.add_command(run)
 @click.option("--suite", "name", help="A built-in suite, or a TOML file of your own.")
 @out_option
 @click.option("--merge", type=click.Path(path_type=Path), multiple=True, help="Another run of the suite; repeatable.")
-@click.option("--published", is_flag=True, help="All of published/ and the README's tables, instead of one suite.")
+@click.option(
+    "--published", is_flag=True, help="All of published/, and its tables in README.md and docs/, instead of one suite."
+)
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if what is there is not what the records give.")
 def report(name: str | None, out: Path | None, merge: tuple[Path, ...], published: bool, check: bool) -> None:
     """Write the report of a run, complete or not, from its records."""

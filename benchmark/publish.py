@@ -1,4 +1,4 @@
-"""Reports written beside their records, the README's tables among them; and whether what is there is right."""
+"""Reports written beside their records, the pages that embed them among these; and whether what is there is right."""
 
 import re
 import sys
@@ -12,7 +12,7 @@ from reports import NAMES, differences, fragments, render
 from zoo.checkpoints import write_whole
 from zoo.errors import BadInput, unknown
 
-PUBLISHED, README = Path("published"), Path("README.md")
+PUBLISHED, README, DOCS = Path("published"), Path("README.md"), Path("docs")
 KINDS = ("md", "tex", "csv", "png", "pdf")
 WRITTEN = {"report.md", "report.html", *(f"{name}.{kind}" for name in NAMES if name != "report" for kind in KINDS)}
 """A report's files, whatever it holds."""
@@ -53,7 +53,7 @@ def report_files(data: Collected, run: Path) -> dict[Path, bytes]:
 
 
 def published_files() -> tuple[list[Path], dict[Path, bytes]]:
-    """The folders of the published reports, and path -> content of all of them and of the README that embeds them."""
+    """The folders of the published reports, and path -> content of all of them and of the pages that embed them."""
     runs = sorted({path.parent for part in ("cells", "tuning") for path in PUBLISHED.glob(f"*/{part}")})
     if not runs:
         raise BadInput(f"{PUBLISHED} has no run: --published is for the project's own checkout, in its folder")
@@ -64,27 +64,31 @@ def published_files() -> tuple[list[Path], dict[Path, bytes]]:
         files |= report_files(data, run)
         folder = (run / "report").as_posix()
         pieces[run.name] = fragments(folder=folder, **vars(data))
-    files[README] = embedded(README.read_text(encoding="utf-8"), pieces).encode()
+    for page in (README, *sorted(DOCS.glob("*.md"))):
+        files[page] = embedded(page.read_text(encoding="utf-8"), pieces, page).encode()
     return [run / "report" for run in runs], files
 
 
-def embedded(text: str, pieces: Mapping[str, Mapping[str, str]]) -> str:
-    """The text with what stands between `<!-- report: RUN NAME -->` and `<!-- /report -->` made anew.
+def embedded(text: str, pieces: Mapping[str, Mapping[str, str]], page: Path = README) -> str:
+    """The page's text with what stands between `<!-- report: RUN NAME -->` and `<!-- /report -->` made anew.
 
-    Raises BadInput for a run or a name that is not there.
+    Links into the published reports lead there from the page's folder. Raises BadInput for a run or a name that is not
+    there.
     """
+    published = f"{'../' * len(page.parent.parts)}{PUBLISHED}/"
 
     def anew(match: "re.Match[str]") -> str:
         run, name = match["run"], match["name"]
         if run not in pieces:
-            raise BadInput(f"{README}: {unknown('published run', run, pieces)}")
+            raise BadInput(f"{page}: {unknown('published run', run, pieces)}")
         if name not in pieces[run]:
-            raise BadInput(f"{README}: {unknown(f'table or figure of {run}', name, pieces[run])}")
-        return f"{match['open']}\n{pieces[run][name]}\n{match['close']}"
+            raise BadInput(f"{page}: {unknown(f'table or figure of {run}', name, pieces[run])}")
+        piece = pieces[run][name].replace(f"]({PUBLISHED}/", f"]({published}")
+        return f"{match['open']}\n{piece}\n{match['close']}"
 
     marks = [len(re.findall(mark, text, re.M)) for mark in ("^<!-- report: ", CLOSE)]
     if marks != 2 * [len(EMBEDDED.findall(text))]:
-        raise BadInput(f"{README}: expected each <!-- report: RUN NAME --> to be closed by <!-- /report -->")
+        raise BadInput(f"{page}: expected each <!-- report: RUN NAME --> to be closed by <!-- /report -->")
     return EMBEDDED.sub(anew, text)
 
 

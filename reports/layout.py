@@ -34,7 +34,7 @@ BOLD = re.compile(r"\*\*(.+?)\*\*")
 
 @dataclass(frozen=True)
 class Table:
-    """Text cells, `**bold**` where marked so. The name is its label, its anchor and what a README calls it."""
+    """Text cells, `**bold**` where marked so. The name is its label, its anchor and what other pages call it."""
 
     name: str
     title: str

@@ -109,7 +109,7 @@ def fragments(
     folder: str,
     **more: pd.DataFrame,
 ) -> dict[str, str]:
-    """What a README can embed: a table by its name, a figure by its section's, linked into `folder`."""
+    """What other pages can embed: a table by its name, a figure by its section's, linked into `folder`."""
     run = prepared(records, history, plan, provenance, **more)
     found: dict[str, str] = {}
     for section in (build(run) for build in SECTIONS.values()):

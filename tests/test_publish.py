@@ -1,4 +1,4 @@
-"""Published reports, the tables a README embeds, and records of several runs put together."""
+"""Published reports, the pages that embed their tables, and records of several runs put together."""
 
 import re
 import shutil
@@ -48,12 +48,23 @@ def test_wrong_marks_are_named(text, said):
     assert "README.md" in str(error.value)
 
 
+def test_a_page_in_a_folder_links_from_there():
+    pieces = {"quick": {"curves": "![x](published/quick/report/curves.png) and [y](#here)\n"}}
+    text = "<!-- report: quick curves -->\n<!-- /report -->\n"
+    assert "\n![x](../published/quick/report/curves.png) and [y](#here)\n" in embedded(text, pieces, Path("docs/a.md"))
+    assert "\n![x](published/quick/report/curves.png) and" in embedded(text, pieces)
+    with pytest.raises(BadInput, match=r"docs/a\.md: .*did you mean 'curves'"):
+        embedded(text.replace("curves", "curve"), pieces, Path("docs/a.md"))
+
+
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """A checkout with two cells of the quick run published, and a README of one table."""
+    """A checkout with two cells of the quick run published, and two pages of one table."""
     for cell in ("ladder-50", "vat-50"):
         shutil.copytree(ROOT / "published/quick/cells" / cell, tmp_path / "published/quick/cells" / cell)
-    (tmp_path / "README.md").write_text("# x\n<!-- report: quick table1-final-mnist -->\n<!-- /report -->\n")
+    for page in ("README.md", "docs/quick.md"):
+        (tmp_path / page).parent.mkdir(exist_ok=True)
+        (tmp_path / page).write_text("# x\n<!-- report: quick table1-final-mnist -->\n<!-- /report -->\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -63,19 +74,21 @@ def test_published_is_one_command(checkout, call):
     code, out, _ = call("report", "--published")
     assert (code, out) == (0, [f"report: {Path('published/quick/report/report.md')}"])
     assert "| vat " in (checkout / "README.md").read_text()
+    assert "| vat " in (checkout / "docs/quick.md").read_text()
     assert call("report", "--published", "--check")[0] == 0
     before = files(checkout)
     assert call("report", "--published")[0] == 0
     assert files(checkout) == before
 
 
-def test_an_edited_readme_is_found(checkout, call):
+@pytest.mark.parametrize("page", ["README.md", "docs/quick.md"])
+def test_an_edited_page_is_found(checkout, call, page):
     assert call("report", "--published")[0] == 0
-    readme = checkout / "README.md"
+    readme = checkout / page
     readme.write_text(readme.read_text().replace("| vat ", "| VAT "))
     code, _, err = call("report", "--published", "--check")
     assert code == 1
-    assert "--- README.md, there" in err
+    assert f"--- {Path(page)}, there" in err
 
 
 def test_a_sweep_alone_can_be_published(checkout, call):

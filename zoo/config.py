@@ -79,7 +79,7 @@ class Hyperparameters:
 
 @dataclass(frozen=True, config=STRICT)
 class ModelConfig:
-    """One model, complete; the README's table of choices gives the sources of the defaults."""
+    """One model, complete; docs/choices.md gives the sources of the defaults."""
 
     name: str
     widths: Annotated[tuple[Width, ...], Field(max_length=64)]  # units of layers 0 (input) .. L (classes)
