@@ -3,9 +3,10 @@
 from attacks.audit import BALLS, Budget, Finding, audit
 from attacks.fast_gradient import fgm, step
 from attacks.gradients import Gradient, input_gradient
-from attacks.iterated import decision_based, minimum_norm, noise, pgd
+from attacks.iterated import noise, pgd
 from attacks.meanings import MEANINGS, Meaning, meaning
 from attacks.measurement import Measurement, measure_fgm, measure_fgm_together
+from attacks.nearest import decision_based, minimum_norm
 from attacks.norms import NORMS, Norm
 
 __all__ = [

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from attacks.checks import check_answers, check_images, check_labels, check_model
 from attacks.fast_gradient import step
 from attacks.gradients import in_float64, input_gradient, runs_in_float64
-from attacks.iterated import L1_TIMES, Unsteady, decision_based, minimum_norm, noise, pgd
+from attacks.iterated import noise, pgd
 from attacks.meanings import Meaning
 from attacks.measurement import answers, wrong
+from attacks.nearest import L1_TIMES, Unsteady, decision_based, minimum_norm
 from attacks.norms import NORMS
 
 Ball = Literal["L1", "L2", "Linf"]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks import decision_based, minimum_norm, noise, pgd
-from attacks.iterated import Unsteady, _HopSkipJump
+from attacks.nearest import Unsteady, _HopSkipJump
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "Please import `gaussian_filter`", DeprecationWarning)

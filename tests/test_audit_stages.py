@@ -13,7 +13,7 @@ from toys import Of
 
 from attacks import Budget, audit
 from attacks.audit import Audit, Ball
-from attacks.iterated import Unsteady
+from attacks.nearest import Unsteady
 from reports import audit as verdicts
 
 STAGES = importlib.import_module("attacks.audit")  # in the package, `audit` is the function
