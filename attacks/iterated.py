@@ -2,7 +2,7 @@
 
 Ascent is Foolbox 3.3.4's. Where one of its methods is not sound the class is derived and that method mended: descent
 that loses steps to a floor of 1e-12 under tiny gradients; L1 descent that scales back instead of projecting, and so
-never leaves the direction of the gradient. tests/test_attacks_iterated.py shows each of them.
+never leaves the direction of the gradient. tests/test_foolbox.py shows each of them.
 """
 
 import math

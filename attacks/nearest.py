@@ -3,7 +3,7 @@
 Attacks are Foolbox 3.3.4's. Where one of its methods is not sound the class is derived and that method mended: an L2
 projection of the minimum-norm attack that is the identity; a decision-based gradient divided by the length of the
 whole batch's. (The minimum-norm attack keeps its floor of 1e-12 under gradients: it goes by logits, whose gradients are
-not tiny.) tests/test_attacks_iterated.py shows each of them.
+not tiny.) tests/test_foolbox.py shows each of them.
 """
 
 import math

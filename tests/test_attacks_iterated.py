@@ -1,123 +1,30 @@
-"""Iterated, minimum-norm and decision-based attacks and noise, on linear models whose optimum is known in closed form.
-
-And, where Foolbox 3.3.4 is not sound, what it does there: when a test of that kind fails, its mended class can go.
-"""
+"""Iterated, minimum-norm and decision-based attacks and noise, where their optimum is known in closed form."""
 
 import math
-import warnings
 from collections.abc import Callable
 
-import eagerpy as ep
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from closed_form import (
+    DUAL,
+    Blind,
+    Constant,
+    Fickle,
+    Linear,
+    Sphere,
+    Walled,
+    Weighted,
+    dual_norm,
+    every_norm,
+    lengths,
+    margins,
+    problem,
+)
+from torch import Tensor
 
 from attacks import decision_based, minimum_norm, noise, pgd
-from attacks.nearest import Unsteady, _HopSkipJump
-
-with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", "Please import `gaussian_filter`", DeprecationWarning)
-    import foolbox
-
-DUAL = {1: math.inf, 2: 2, math.inf: 1}
-every_norm = pytest.mark.parametrize("norm", DUAL)
-
-
-class Linear(nn.Module):
-    """Two classes, logits (w (x - 1/2) + b, 0) times a scale: a step of length eps moves the margin by eps ‖w‖dual."""
-
-    def __init__(self, pixels: int, scale: float = 1.0) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(pixels)
-        self.weight = nn.Parameter(scale * torch.randn(pixels, generator=generator))
-        self.eval()
-
-    def forward(self, x: Tensor) -> Tensor:
-        margin = (x.flatten(1) - 0.5) @ self.weight
-        return torch.stack([margin, torch.zeros_like(margin)], 1)
-
-
-class Constant(nn.Module):
-    """Class 1 everywhere, its gradient zero: nothing can be found."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.stack([0 * x.flatten(1).sum(1), torch.ones(len(x))], 1)
-
-
-class Weighted(nn.Module):
-    """Several classes, logits (x - 1/2) W."""
-
-    def __init__(self, weight: Tensor) -> None:
-        super().__init__()
-        self.weight = weight
-        self.eval()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x - 0.5) @ self.weight
-
-
-class Sphere(nn.Module):
-    """Class 1 beyond the distance 1 from grey."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.eval()
-
-    def forward(self, x: Tensor) -> Tensor:
-        beyond = (x - 0.5).square().sum(1) - 1
-        return torch.stack([-beyond, beyond], 1)
-
-
-class Blind(nn.Module):
-    """Class 0 with a slope towards brighter images, where they are in [0, 1]; outside, no answer."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        slope = 0.1 * x.mean(1)
-        outside = (x.amax(1) > 1) | (x.amin(1) < 0)
-        return torch.stack([2 - slope, slope.masked_fill(outside, math.nan)], 1)
-
-
-class Walled(nn.Module):
-    """Class 1 where the first pixel is above 1; flat everywhere."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        beyond = (x[:, 0] > 1).float() + 0 * x.sum(1)
-        return torch.stack([1 - 2 * beyond, 2 * beyond - 1], 1)
-
-
-class Fickle(nn.Module):
-    """Class 1 for bright images, as long as it is asked for a first or second time; then never again."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked = 0
-        self.eval()
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.asked += 1
-        margin = x.mean(1) - 0.5 if self.asked < 3 else -torch.ones(len(x))
-        return torch.stack([-margin, margin], 1)
-
-
-def problem(pixels: int, n: int = 30, scale: float = 1.0) -> tuple[Linear, Tensor, Tensor]:
-    """A model, images and the labels that it gives them."""
-    model, x = Linear(pixels, scale), torch.rand(n, pixels, generator=torch.Generator().manual_seed(n))
-    return model, x, model(x).argmax(1)
-
-
-def dual_norm(model: Linear, norm: float) -> float:
-    return float(np.linalg.norm(model.weight.detach().numpy().astype(np.float64), DUAL[norm]))
-
-
-def margins(model: Linear, x: Tensor) -> np.ndarray:
-    weight = model.weight.detach().numpy().astype(np.float64)
-    return np.abs((x.flatten(1).numpy().astype(np.float64) - 0.5) @ weight)
-
-
-def lengths(delta: Tensor, norm: float) -> np.ndarray:
-    return np.array([np.linalg.norm(row.numpy().astype(np.float64).ravel(), norm) for row in delta])
-
+from attacks.nearest import Unsteady
 
 # ------------------------------------------------------------------------------------------------ in closed form
 
@@ -335,50 +242,3 @@ def test_labels_that_change_are_no_crash() -> None:
     x = torch.linspace(0.1, 0.9, 7)[:, None].repeat(1, 12)
     with pytest.raises(Unsteady, match="expected the same answers to the same images in any company, got others"):
         decision_based(Fickle(), x, (x.mean(1) > 0.5).long(), norm=2, steps=5)
-
-
-# ------------------------------------------------------------------------------- what Foolbox 3.3.4 does instead
-
-
-def within(model: nn.Module) -> foolbox.PyTorchModel:
-    return foolbox.PyTorchModel(model, bounds=(-1e4, 1e4), device="cpu")
-
-
-def test_foolbox_own_l1_ascent_stops_far_short() -> None:
-    """It spreads every step over all pixels and scales back, so it never leaves the direction of the gradient."""
-    model, x, y = problem(784)
-    theirs = foolbox.attacks.L1ProjectedGradientDescentAttack(random_start=False).run(within(model), x, y, epsilon=0.3)
-    reached = ((theirs - x) @ model.weight).abs().detach().numpy() / (0.3 * dual_norm(model, 1))
-    assert reached.max() < 0.6
-
-
-def test_foolbox_own_l2_minimum_norm_attack_does_not_project() -> None:
-    _, x, _ = problem(12)
-    radius, inner = torch.full((30,), 0.1), foolbox.attacks.L2FMNAttack()
-    kept = inner.project(ep.astensor(x + 1.0), ep.astensor(x), ep.astensor(radius)).raw
-    assert lengths(kept - x, 2).min() > 1  # asked for: 0.1
-
-
-def test_foolbox_own_minimum_norm_attacks_stop_at_a_linear_boundary_and_find_nothing() -> None:
-    model, x, y = problem(12, n=200)
-    found = foolbox.attacks.LInfFMNAttack(steps=200).run(within(model), x, y)
-    assert (model(found).argmax(1) == y).any()
-
-
-def test_foolbox_own_linf_noise_is_longer_than_asked() -> None:
-    """It divides by the largest component, not by the largest in size."""
-    x = torch.full((100, 5), 0.5)
-    theirs = foolbox.attacks.LinfAdditiveUniformNoiseAttack().run(within(Linear(5)), x, torch.zeros(100), epsilon=0.1)
-    assert lengths(theirs - x, math.inf).max() > 0.2
-
-
-def test_foolbox_own_decision_based_steps_shrink_with_the_batch() -> None:
-    model, x, y = problem(12)
-    is_wrong = lambda moved: ep.astensor(model(moved.raw).argmax(1) != y)  # noqa: E731
-    given = is_wrong, ep.astensor(x), 50, ep.astensor(torch.full((30,), 0.5))
-    theirs, ours = (
-        lengths(attack(constraint="l2").approximate_gradients(*given).raw, 2)
-        for attack in (foolbox.attacks.HopSkipJumpAttack, _HopSkipJump)
-    )
-    np.testing.assert_allclose(np.linalg.norm(theirs), 1, rtol=1e-5)  # of the batch as a whole
-    np.testing.assert_allclose(ours, 1, rtol=1e-5)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_training import begin, config_of
+from small_trainings import begin, config_of
 
 from benchmark.suite import load_suite, plan
 from reports import render

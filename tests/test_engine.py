@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from small_trainings import DIGITS, begin, state_of
 from test_losses import RELEASED, build, expected
-from test_training import DIGITS, begin, state_of
 
 import zoo
 from zoo.arithmetic import PLAIN, Calculating, calculating

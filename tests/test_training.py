@@ -1,76 +1,24 @@
-"""The training loop: seeds apart, resumption to the bit, schedule, Adam, statistics and errors against NumPy."""
+"""The training loop: seeds apart, schedule, Adam, statistics and errors against NumPy."""
 
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import oracle
 import pytest
 import torch
-from scipy import stats
+from small_trainings import CONFIG, DIGITS, WIDTHS, begin, config_of, generators, state_of
 from test_losses import RELEASED
 
 import zoo
-from zoo.checkpoints import read_tensors
 from zoo.config import (
-    FIXED,
-    LADDERS,
-    LAYER_WISE,
     MODELS,
-    Hyperparameters,
     ModelConfig,
     TrainingConfig,
     appendix_a,
 )
-from zoo.data import labelled_subset
 from zoo.layers import Encoder
 from zoo.models import create
-from zoo.training import Training, draw, error_rate, train
-
-WIDTHS = (64, 24, 16, 12, 10)
-DIGITS = zoo.load_dataset("digits")
-CONFIG = TrainingConfig("digits", labels=100, labelled_batch=50, unlabelled_batch=200, epochs=4, decay_from=2)
-
-
-def config_of(name, widths=WIDTHS, **options):
-    """A small model by name."""
-    hyperparameters = Hyperparameters(
-        denoising_weights=(1000.0, 10.0, 0.1) if name in LADDERS else (),
-        eps=() if name in ("supervised", "ladder") else (0.5, 0.3, 0.1) if name in LAYER_WISE else (0.5,),
-    )
-    if name == "adversarial-linf":  # a sign turns with the last digit: a large step would hide what is compared
-        hyperparameters = replace(hyperparameters, eps=(0.1,))
-    return ModelConfig(name, widths, hyperparameters, **options | FIXED.get(name, {}))
-
-
-def begin(name, seeds, config=CONFIG, data=DIGITS, engine="eager", **options):
-    """A training that has not taken a step."""
-    return Training(config, create(config_of(name, **options), seeds), seeds, data, engine)
-
-
-def generators(*seeds):
-    """One a seed."""
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
-
-
-def state_of(training):
-    """Every weight and running statistic, and every moment of Adam: name -> tensor."""
-    moments = training.optimizer.state_dict()["state"]
-    adam = {f"adam/{index}/{name}": value for index, entry in moments.items() for name, value in entry.items()}
-    return {name: value.clone() for name, value in (training.model.state_dict() | adam).items()}
-
-
-def assert_same_bits(one, two):
-    """Weights, statistics, moments, epochs done and history of two trainings."""
-    first, second = state_of(one), state_of(two)
-    assert first.keys() == second.keys()
-    assert [name for name in first if not torch.equal(first[name], second[name])] == []
-    assert (one.epoch, one.history) == (two.epoch, two.history)
-
+from zoo.training import Training, error_rate, train
 
 # ----------------------------------------------------------------------------------- seeds do not see each other
 
@@ -131,113 +79,6 @@ def test_a_diverged_seed_leaves_the_other_exactly_alone(name, value):
     diverged = {name: number for seed, _, name, number in half_diverged.history if seed == 0}
     assert np.isnan(list(diverged.values())).all()
     assert {"test_error", "smoothness", "loss/cross_entropy"} <= diverged.keys()
-
-
-# ---------------------------------------------------------------------------------- interrupted and taken up again
-
-
-class PowerCut(Exception):
-    """Ends a training from within."""
-
-
-def interrupt_after(epoch):
-    """A `progress` that ends the training after an epoch."""
-
-    def progress(training):
-        if training.epoch == epoch:
-            raise PowerCut
-
-    return progress
-
-
-def interrupted(state, name="lvan-lw", config=CONFIG, seeds=(0, 1), after=2):
-    """Leave the state of a training that was cut off."""
-    with pytest.raises(PowerCut):
-        train(config_of(name), config, seeds, DIGITS, state=state, save_every_s=0, progress=interrupt_after(after))
-    assert read_tensors(state)[1]["epoch"] == after
-
-
-@pytest.mark.parametrize("name", ["supervised", "vat", "lvac", "lvan-lw"])
-def test_resumed_is_bit_identical(tmp_path, name):
-    straight = train(config_of(name), CONFIG, [0, 1], DIGITS)
-    interrupted(tmp_path / "state", name)
-    epochs = []
-    resumed = train(
-        config_of(name),
-        CONFIG,
-        [0, 1],
-        DIGITS,
-        state=tmp_path / "state",
-        progress=lambda training: epochs.append(training.epoch),
-    )
-    assert epochs == [3, 4]
-    assert_same_bits(resumed, straight)
-    assert not torch.equal(*straight.model.encoder.weight[0])
-
-
-def train_slowly(state):
-    """What the killed process runs: time enough between epochs to be killed in."""
-    pause = {"save_every_s": 0, "progress": lambda training: time.sleep(0.5)}
-    train(config_of("lvan-lw"), CONFIG, [0, 1], DIGITS, state=Path(state), **pause)
-
-
-def test_killed_and_resumed_is_bit_identical(tmp_path):
-    state = tmp_path / "state"
-    script = "import sys, test_training; test_training.train_slowly(sys.argv[1])"
-    with subprocess.Popen([sys.executable, "-c", script, str(state)], cwd=Path(__file__).parent) as process:
-        deadline = time.monotonic() + 120
-        while not state.exists() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
-    assert 1 <= read_tensors(state)[1]["epoch"] < CONFIG.epochs
-    resumed = train(config_of("lvan-lw"), CONFIG, [0, 1], DIGITS, state=state)
-    assert_same_bits(resumed, train(config_of("lvan-lw"), CONFIG, [0, 1], DIGITS))
-
-
-@pytest.mark.parametrize("other", ["model", "training", "seeds", "order of seeds"])
-def test_a_state_of_another_configuration_is_not_resumed(tmp_path, other):
-    interrupted(tmp_path / "state", "vat")
-    model = config_of("vat", power_iterations=1) if other == "model" else config_of("vat")
-    config = replace(CONFIG, learning_rate=0.001) if other == "training" else CONFIG
-    seeds = {"seeds": [0, 2], "order of seeds": [1, 0]}.get(other, [0, 1])
-    epochs = []
-    found = train(model, config, seeds, DIGITS, state=tmp_path / "state", progress=lambda t: epochs.append(t.epoch))
-    assert epochs == [1, 2, 3, 4]
-    assert_same_bits(found, train(model, config, seeds, DIGITS))
-
-
-@pytest.mark.parametrize("keep", [0, 7, 0.5, -1])
-def test_a_truncated_state_is_named_in_one_line(tmp_path, keep):
-    state = tmp_path / "state"
-    interrupted(state, after=1)
-    content = state.read_bytes()
-    state.write_bytes(content[: int(len(content) * keep) if isinstance(keep, float) else keep])
-    with pytest.raises(zoo.BadInput) as error:
-        train(config_of("lvan-lw"), CONFIG, [0, 1], DIGITS, state=state)
-    assert str(state) in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def test_an_altered_state_is_not_trained_on(tmp_path):
-    state = tmp_path / "state"
-    interrupted(state, after=1)
-    content = bytearray(state.read_bytes())
-    content[-1] ^= 1
-    state.write_bytes(content)
-    with pytest.raises(zoo.BadInput, match="other numbers than were saved"):
-        train(config_of("lvan-lw"), CONFIG, [0, 1], DIGITS, state=state)
-
-
-def test_a_checkpoint_in_the_states_place_is_named_in_one_line(tmp_path):
-    zoo.checkpoints.save_seed(tmp_path / "state", begin("vat", [0]).model, 0, {})
-    with pytest.raises(zoo.BadInput, match="state"):
-        train(config_of("vat"), CONFIG, [0], DIGITS, state=tmp_path / "state")
-
-
-def test_the_state_is_saved_no_more_often_than_asked(tmp_path):
-    train(config_of("supervised"), CONFIG, [0], DIGITS, state=tmp_path / "state", save_every_s=1e6)
-    assert not (tmp_path / "state").exists()
 
 
 # ------------------------------------------------------------------------------------------------- the optimiser
@@ -392,83 +233,6 @@ def test_recorded_losses_are_means_over_the_epochs_steps():
     for name in met[0]:
         found = [value for _, _, measure, value in training.history if measure == f"loss/{name}"]
         np.testing.assert_allclose(found, np.mean([terms[name] for terms in met], axis=0), rtol=1e-5)
-
-
-# ------------------------------------------------------------------------------------------------------ batches
-
-NUMBERED = replace(DIGITS, images=torch.arange(1200.0)[:, None].expand(1200, 64), labels=DIGITS.labels[:1200])
-"""1200 images, each filled with its own index."""
-
-
-def batches_of(name, seeds, epochs=2):
-    """Indices and labels that each step of each epoch sees: three arrays (epochs, steps, seeds, batch)."""
-    training = begin(name, seeds, data=NUMBERED)
-    met = []
-
-    def spy(batch, noise):
-        met.append((batch.labelled[..., 0].long(), batch.labels, batch.unlabelled[..., 0].long()))
-        return {"none": torch.zeros(len(training.seeds))}
-
-    training.step = spy
-    for _ in range(epochs):
-        training.run_epoch()
-    assert training.steps == 6
-    return [torch.stack(column).unflatten(0, (epochs, -1)).numpy() for column in zip(*met, strict=True)]
-
-
-def test_an_epoch_sees_every_unlabelled_image_once():
-    _, _, unlabelled = batches_of("vat", [0, 1])
-    assert unlabelled.shape == (2, 6, 2, 200)
-    for epoch in range(2):
-        for seed in range(2):
-            assert sorted(unlabelled[epoch, :, seed].ravel()) == list(range(1200))
-
-
-def test_labelled_batches_use_the_subset_alone_and_all_of_it_equally():
-    indices, labels, _ = batches_of("vat", [0, 1])
-    assert indices.shape == (2, 6, 2, 50)
-    assert np.array_equal(labels, NUMBERED.labels.numpy()[indices])
-    for position, seed in enumerate([0, 1]):
-        subset = labelled_subset(NUMBERED.labels, 100, 10, seed).tolist()
-        for epoch in range(2):
-            times = np.bincount(indices[epoch, :, position].ravel(), minlength=1200)
-            assert np.flatnonzero(times).tolist() == subset
-            assert set(times[subset]) == {3}  # 6 steps of 50, a subset of 100
-
-
-def test_order_depends_on_seed_and_epoch_alone():
-    torch.manual_seed(1)
-    pair = batches_of("lvan-lw", [0, 1])
-    torch.manual_seed(2)
-    alone = batches_of("supervised", [1])
-    for together, single in zip(pair, alone, strict=True):
-        assert np.array_equal(together[:, :, 1], single[:, :, 0])
-    for column in (pair[0], pair[2]):
-        assert not np.array_equal(column[0], column[1])
-        assert not np.array_equal(column[:, :, 0], column[:, :, 1])
-
-
-# -------------------------------------------------------------------------------------------------------- noise
-
-
-def test_noise_of_a_seed_does_not_depend_on_its_companions():
-    shapes = {"a": (3, 7), "b": (50, 20), "c": (1, 1)}
-    alone, beside = draw(generators(5), shapes), draw(generators(1, 5, 9), shapes)
-    for name, shape in shapes.items():
-        assert beside[name].shape == (3, *shape)
-        assert torch.equal(alone[name][0], beside[name][1])
-        assert not torch.equal(beside[name][0], beside[name][1])
-
-
-def test_noise_is_standard_gaussian_and_never_used_twice():
-    seeds = generators(0, 1)
-    drawn = [draw(seeds, {"a": (200, 100), "b": (200, 100)}) for _ in range(2)]
-    rows = np.stack([step[name][seed].numpy().ravel() for step in drawn for name in "ab" for seed in range(2)])
-    for row in rows:  # of 20,000
-        assert abs(row.mean()) < 5 / np.sqrt(20000)
-        assert abs(row.var() - 1) < 5 * np.sqrt(2 / 20000)
-        assert stats.kstest(row, "norm").pvalue > 1e-4
-    assert np.abs(np.corrcoef(rows) - np.eye(8)).max() < 5 / np.sqrt(20000)
 
 
 # -------------------------------------------------------------------------------------------------------- MNIST

@@ -6,7 +6,7 @@ import numpy as np
 import oracle
 import pytest
 import torch
-from test_training import CONFIG, DIGITS, begin
+from small_trainings import CONFIG, DIGITS, begin
 
 from zoo.classifier import Batch
 from zoo.config import ADVERSARIAL, FIXED, Hyperparameters, ModelConfig, TrainingConfig
