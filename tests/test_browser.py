@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from test_reports import PROVENANCE, golden
+from golden_run import PROVENANCE, golden
 
 from reports import render
 

@@ -5,9 +5,9 @@ from itertools import combinations
 import matplotlib.style
 import pandas as pd
 import pytest
+from golden_run import NO_RECORDS, PROVENANCE, golden
 from matplotlib.text import Text
 from synthetic import error
-from test_reports import NO_RECORDS, PROVENANCE, golden
 
 from reports.canvas import LOOKS, drawn
 from reports.report import SECTIONS, prepared

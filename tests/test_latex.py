@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from test_reports import PROVENANCE, TABLES, golden
+from golden_run import PROVENANCE, TABLES, golden
 
 from reports import render
 from reports.layout import Table

@@ -4,7 +4,6 @@ tests/golden/records.csv and history.csv are synthetic: made up for this test, m
 there are what they must give; after a change that is meant, `python tests/test_reports.py` writes them anew.
 """
 
-import base64
 import io
 import itertools
 import math
@@ -12,51 +11,17 @@ import re
 import statistics
 import time
 from pathlib import Path
-from xml.etree import ElementTree
 
 import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
+from golden_run import EXACT, GOLDEN, NO_RECORDS, PROVENANCE, TABLES, golden, text, without_pictures
 from synthetic import attacked, error
 
-from reports import KEYS, MODELS, aggregate, published, render
+from reports import KEYS, MODELS, aggregate, render
 from reports.canvas import log_ticks
 from reports.layout import number
-from reports.report import SECTIONS, prepared
-
-GOLDEN = Path(__file__).with_name("golden")
-TABLES = ("table1", "table2", "audit", "remains", "transfer", "comparison", "pairs", "findings", "provenance")
-FIGURES = ("smoothness", "robustness", "curves-Linf", "one-and-many")
-EXACT = [f"{name}.{kind}" for name in TABLES for kind in ("md", "tex", "csv")]
-EXACT += [f"{name}.csv" for name in FIGURES] + ["report.md", "report.html"]
-PROVENANCE = {
-    "suite": "golden",
-    "description": "Made-up records.",
-    "command": "python -m benchmark run --suite golden",
-    "device": "none",
-    "attack": {"name": "fgm", "eps": [0.3], "clip": None, "labels": "the model's own predictions"},
-    "config": {"epochs": 4, "sizes": {"labelled": 100}},
-    "cells": {"vat-50": ["training of seeds 0, 1, 2, 0.100 h: none"]},
-}
-NO_RECORDS = pd.DataFrame()
-
-
-def golden() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Records, history and the plan: four models, two label counts, three seeds."""
-    cells = itertools.product(["mnist"], ["ladder", "lvan-lw", "supervised", "vat"], [50, 100], [0, 1, 2])
-    plan = pd.DataFrame(cells, columns=["dataset", "model", "labels", "seed"])
-    plan["updates"] = 2400
-    return pd.read_csv(GOLDEN / "records.csv"), pd.read_csv(GOLDEN / "history.csv"), plan
-
-
-def text(files: dict[str, bytes], name: str) -> str:
-    return files[name].decode()
-
-
-def without_pictures(page: str) -> str:
-    """A figure's bytes depend on the versions of the libraries that draw it."""
-    return re.sub(r"base64,[^\"]+", "base64,...", page)
 
 
 @pytest.fixture(scope="module")
@@ -301,65 +266,6 @@ def test_only_the_papers_attack_is_shown_at_its_eps_or_the_largest():
         assert set(found.get("value", found.get("mean"))) == {0.5}
 
 
-def test_report_links_only_files_that_are_there(files):
-    page = text(files, "report.md")
-    links = re.findall(r"\]\(([^)]+)\)", page)
-    assert links == ["one-and-many.png", "curves-Linf.png", "smoothness.png", "robustness.png"]
-    assert set(links) <= set(files)
-    assert "- Attack, labels: the model's own predictions" in page
-    assert re.search(r"\| config\.sizes\.labelled +\| 100 +\|", page)
-    assert re.search(r"\| vat-50 +\| training of seeds 0, 1, 2, 0\.100 h: none +\|", page)
-
-
-def test_html_is_one_file_that_fetches_nothing(files):
-    page = text(files, "report.html")
-    sources = re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"'\s>)]+)""", page)
-    assert sources
-    assert {source.split(",")[0] for source in sources if not source.startswith("#")} == {"data:image/png;base64"}
-    assert "<script" not in page
-    assert "figure:target img { min-width: var(--full); }" in page, "a phone shows a figure whole until it is tapped"
-    assert not re.search(r'style="[^"]*min-width', page)
-    assert "vertical-align: top" in page
-    anchors = set(re.findall(r'id="([^"]+)"', page))
-    assert {source[1:] for source in sources if source.startswith("#")} <= anchors
-    for name in FIGURES:
-        assert re.search(
-            rf'<figure id="figure-{name}">\n.*<a href="#figure-{name}"[^>]*><img [^>]*"--full: \d+px; max', page
-        )
-        assert base64.b64encode(files[f"{name}.png"]).decode() in page
-    ElementTree.fromstring(re.sub(r"<meta[^>]*>|<!DOCTYPE html>|<img[^>]*>", "", page))  # every element is closed
-
-
-def test_every_table_of_errors_under_attack_names_the_threat_model():
-    """Whose labels and whether it clips; norm and eps stand in the title or over the columns."""
-    records, history, plan = golden()
-    fgm = records[(records["attack"] == "fgm") & (records["measure"] == "attacked_error")]
-    records = pd.concat([records, fgm.assign(attack="statistics/labelled")])
-    run = prepared(records, history, plan, PROVENANCE | {"attack": {"clipping": "none", "labels": "predicted"}})
-    said = {t.name: t for name in ("table2", "comparison", "pairs", "statistics") for t in SECTIONS[name](run).tables}
-    kinds = ("table2-mnist-50", "comparison-table2-Linf-50", "comparison-logs-50", "pairs-attacked-error-L2-mnist-50")
-    for name in (*kinds, "statistics-mnist-50"):
-        assert "Threat model: clipping: none; labels: predicted." in said[name].caption
-        assert re.search(r"(L2|Linf)(, eps)? 0\.3|at eps 0\.3", f"{said[name].title} {list(said[name].frame)}")
-
-
-def test_commits_are_short_before_the_findings_and_whole_in_the_provenance():
-    whole, other = "89da0b151e2a428cc9b8e154c040a93e79239e33", "b99b35a0936bfca8c9e5826f290d9e33fc5cf6b4"
-    commits = [f"{whole} (clean tree)", f"{other} (tree changed)"]
-    files = render(NO_RECORDS, NO_RECORDS, NO_RECORDS, {"suite": "x", "commit": commits})
-    assert "- Commit: 89da0b151e2a (clean tree), b99b35a0936b (tree changed)\n" in text(files, "findings.md")
-    assert ", ".join(commits) in text(files, "provenance.md")
-
-
-def test_html_escapes_what_records_say():
-    page = text(
-        render(pd.DataFrame([error("<b>x&y", 0, 0.5)]), NO_RECORDS, NO_RECORDS, {"suite": "<i>"}), "report.html"
-    )
-    assert "&lt;b&gt;x&amp;y" in page
-    assert "<b>" not in page
-    assert "<i>" not in page
-
-
 @pytest.mark.parametrize(
     ("value", "decimals", "sign", "expected"),
     [
@@ -389,48 +295,6 @@ def test_numbers_are_rounded_as_by_hand_whatever_the_last_bit(value, decimals, s
 )
 def test_an_axis_has_a_few_round_ticks(low, high, ticks):
     assert log_ticks(low, high) == pytest.approx(ticks, rel=1e-12)
-
-
-def test_published_tables_hold_the_papers_numbers():
-    table1 = published.table1().set_index(["model", "labels"])
-    assert tuple(table1.loc[("lvan-lw", 50), ["mean", "spread", "runs"]]) == (1.42, 0.12, 10)
-    assert tuple(table1.loc[("vat", 50), ["mean", "spread"]]) == (5.38, 2.92)
-    assert table1.loc[("ladder", 1000), "printed"] == "1.10 ± 0.05"
-    table2 = published.table2().set_index(["norm", "model", "labels"])
-    assert table2.loc[("L2", "ladder", 50), ["printed_norm", "printed"]].tolist() == ["L1", "69 ± 7"]
-    assert table2.loc[("L1-spread", "lvan-lw", 50), ["printed_norm", "printed"]].tolist() == ["L2", "1.6 ± 0.2"]
-    assert table2.loc[("Linf", "vat", 1000), "printed"] == "10.6 ± 0.4"
-    assert (len(table1), len(table2), len(published.runs())) == (18, 54, 25)
-
-
-def test_the_logs_bear_out_that_table_2_exchanges_its_rows():
-    logs = published.attacks().query("labels == 50 and norm == 'L2'").groupby("model")
-    # the abstract's L2 figures
-    for model, (mean, spread) in {"lvan-lw": (2.4, 0.3), "ladder": (68.6, 6.5), "vat": (9.9, 7.5)}.items():
-        errors = logs.get_group(model)["attacked_error"].tolist()
-        assert round(statistics.mean(errors), 1) == mean
-        assert round(statistics.stdev(errors), 1) == spread
-    clean = logs.get_group("ladder")["clean_error"].tolist()
-    assert f"{statistics.mean(clean):.2f} ± {statistics.stdev(clean):.2f}" == "5.60 ± 1.58"
-
-
-def test_the_logs_bear_out_that_table_1_prints_standard_deviations_with_ddof_0():
-    printed = published.table1().set_index(["model", "labels"])["spread"]
-    logs = published.runs().query("round == 'first' and model != 'ladder'")  # the Ladder's logs lack four of ten runs
-    assert len(logs) == 10
-    for run in logs.itertuples():
-        ddof_0 = run.lowest_sd * math.sqrt((run.runs - 1) / run.runs)
-        assert ddof_0 == pytest.approx(printed[(run.model, run.labels)], abs=0.01)  # both are rounded to 0.01
-    assert abs(printed[("lvac-lw", 50)] - 3.74) > 0.15, "not with ddof 1"
-    assert abs(printed[("lvac-lw", 50)] - 3.74 / math.sqrt(10)) > 2, "not a standard error"
-
-
-def test_published_figures_stand_beside_ours(files):
-    page = text(files, "comparison.md")
-    assert re.search(r"\| lvan-lw \| 1\.42 ± 0\.12 \(10\) ", page)
-    assert re.search(r"\| lvan-lw \| 1\.58 ± 0\.16 \(10\) ", page)
-    assert "exchanges its rows L1 and L2" in page
-    assert "5.60 ± 1.58 %" in page
 
 
 @pytest.mark.slow
