@@ -51,6 +51,7 @@ def sentences(found: pd.DataFrame) -> list[str]:
         one, worst = (
             at[at["attack"] == attack].groupby("model")["value"].mean() for attack in ("single-step", "worst")
         )
+        one, worst = one.align(worst, join="inner")  # records may lack either
         if len(one) > 1 and at["n"].nunique() == 1:  # errors on other images are not compared
             first, last = str(one.idxmin()), str(worst.idxmin())
             beside = "" if first == last else f" ({first} {percent(worst, first)})"
