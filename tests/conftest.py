@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from golden_run import PROVENANCE, golden
 from running import write_suite
 
 import reports.report
 from benchmark.__main__ import main
+from reports import render
 from zoo import data
 
 # Tensors this small wait for each other's threads: several times slower on a busy machine.
@@ -35,6 +37,12 @@ def plain_pictures():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reports.report, "images", lambda draw, table, data: (b"png", b"pdf"))
         yield
+
+
+@pytest.fixture(scope="session")
+def files():
+    """The report on the made-up run of `golden_run`: name -> bytes, its figures drawn."""
+    return render(*golden(), PROVENANCE)
 
 
 @pytest.fixture

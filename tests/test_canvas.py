@@ -1,4 +1,4 @@
-"""Figures by the boxes of what is written in them."""
+"""Figures by the boxes of what is written in them, axes by their ticks."""
 
 from itertools import combinations
 
@@ -9,7 +9,7 @@ from golden_run import NO_RECORDS, PROVENANCE, golden
 from matplotlib.text import Text
 from synthetic import error
 
-from reports.canvas import LOOKS, drawn
+from reports.canvas import LOOKS, drawn, log_ticks
 from reports.report import SECTIONS, prepared
 
 
@@ -55,3 +55,16 @@ def test_no_label_of_the_golden_figures_touches_another():
     written, touching = labels(*golden())
     assert touching == []
     assert {"2", "5", "10", "epoch"} <= written["smoothness"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (1.6, 90, [2, 5, 10, 20, 50]),
+        (1e-5, 1, [1e-5, 1e-4, 1e-3, 0.01, 0.1, 1]),
+        (1.2, 3.3, [2, 3]),
+        (26, 28, [26, 26.5, 27, 27.5, 28]),
+    ],
+)
+def test_an_axis_has_a_few_round_ticks(low, high, ticks):
+    assert log_ticks(low, high) == pytest.approx(ticks, rel=1e-12)

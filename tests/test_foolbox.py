@@ -28,6 +28,13 @@ def test_foolbox_own_l1_ascent_stops_far_short() -> None:
     assert reached.max() < 0.6
 
 
+def test_foolbox_own_ascent_hardly_moves_under_tiny_gradients() -> None:
+    """It divides by no less than 1e-12."""
+    model, x, y = problem(784, scale=1e-30)
+    theirs = foolbox.attacks.L2ProjectedGradientDescentAttack(random_start=False).run(within(model), x, y, epsilon=0.3)
+    assert lengths(theirs - x, 2).max() < 1e-3  # asked for: 0.3
+
+
 def test_foolbox_own_l2_minimum_norm_attack_does_not_project() -> None:
     _, x, _ = problem(12)
     radius, inner = torch.full((30,), 0.1), foolbox.attacks.L2FMNAttack()

@@ -5,14 +5,9 @@ import re
 import statistics
 
 import pytest
-from golden_run import PROVENANCE, golden, text
+from golden_run import text
 
-from reports import published, render
-
-
-@pytest.fixture(scope="module")
-def files() -> dict[str, bytes]:
-    return render(*golden(), PROVENANCE)
+from reports import published
 
 
 def test_published_tables_hold_the_papers_numbers():

@@ -5,17 +5,11 @@ import re
 from xml.etree import ElementTree
 
 import pandas as pd
-import pytest
 from golden_run import FIGURES, NO_RECORDS, PROVENANCE, golden, text
 from synthetic import error
 
 from reports import render
 from reports.report import SECTIONS, prepared
-
-
-@pytest.fixture(scope="module")
-def files() -> dict[str, bytes]:
-    return render(*golden(), PROVENANCE)
 
 
 def test_report_links_only_files_that_are_there(files):

@@ -20,13 +20,7 @@ from golden_run import EXACT, GOLDEN, NO_RECORDS, PROVENANCE, TABLES, golden, te
 from synthetic import attacked, error
 
 from reports import KEYS, MODELS, aggregate, render
-from reports.canvas import log_ticks
 from reports.layout import number
-
-
-@pytest.fixture(scope="module")
-def files() -> dict[str, bytes]:
-    return render(*golden(), PROVENANCE)
 
 
 def test_aggregate_agrees_with_the_standard_library():
@@ -282,19 +276,6 @@ def test_only_the_papers_attack_is_shown_at_its_eps_or_the_largest():
 )
 def test_numbers_are_rounded_as_by_hand_whatever_the_last_bit(value, decimals, sign, expected):
     assert number(value, decimals, sign) == expected
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "ticks"),
-    [
-        (1.6, 90, [2, 5, 10, 20, 50]),
-        (1e-5, 1, [1e-5, 1e-4, 1e-3, 0.01, 0.1, 1]),
-        (1.2, 3.3, [2, 3]),
-        (26, 28, [26, 26.5, 27, 27.5, 28]),
-    ],
-)
-def test_an_axis_has_a_few_round_ticks(low, high, ticks):
-    assert log_ticks(low, high) == pytest.approx(ticks, rel=1e-12)
 
 
 @pytest.mark.slow
