@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from reports.audit import BALL, budget, where
 from reports.canvas import fit_scale, panels
-from reports.cells import CELL, ordered
+from reports.cells import CELL, band, ordered
 from reports.models import error_line, legend, styles
 from reports.room import noted, shown
 from reports.section import Picture, Run, Section
@@ -26,7 +26,7 @@ def table(records: pd.DataFrame) -> pd.DataFrame:
     found = records[(records["measure"] == "attacked_error") & kind.notna()].assign(kind=kind)
     found = found[np.isfinite(found["value"])]
     groups = found.groupby([*CELL, "kind", "norm", "eps"])["value"]
-    curves = groups.agg(mean="mean", lowest="min", highest="max", n="count").reset_index()
+    curves = band(groups).reset_index()
     enough = curves.groupby([*CELL, "kind", "norm"])["eps"].transform("size") >= FEWEST
     return ordered(curves[enough], [*CELL, "kind", "norm", "eps"])
 
@@ -46,7 +46,7 @@ def section(norm: str, run: Run) -> Section:
     return Section(
         f"curves-{norm}",
         heading,
-        noted([Picture(part, figure, f"{TEXT} {budget(run.records)}".rstrip())], part, data),
+        noted([Picture(part, figure, f"{TEXT} {budget(run.records, BALL[norm])}".rstrip())], part, data),
         data,
     )
 

@@ -18,7 +18,7 @@ BALL = {"L1-spread": "L1", "L1-pixel": "L1", "L2": "L2", "Linf": "Linf"}
 
 
 EFFORTS = {
-    "pgd": "many steps {} (steps x restarts, the larger at the eps that breaks about half)",
+    "pgd": "many steps {} (steps x restarts, the larger at the eps where the smaller breaks nearest to half)",
     "fmn": "minimum norm {} steps",
     "hsj": "decision-based {} steps on the first {} images",
     "noise": "noise {} draws of each kind",
@@ -100,14 +100,15 @@ def meanings() -> Table:
 
 
 def failures(cell: pd.DataFrame) -> tuple[str, ...]:
-    """A note on where the worst seeds failed."""
-    lines = []
+    """A note on where the worst seeds failed: whom each check failed, by norm and eps."""
+    whom: dict[str, list[str]] = {}
     for check in CHECKS:
         failed = cell[(cell["check"] == check.name) & (cell["verdict"] == "fail")]
         for model in styles(failed["model"]):
-            figure, norm, eps = largest(failed[failed["model"] == model].assign(value=failed["figure"]))
-            lines += [f"{model}, {check.name}: {check.text(figure)} ({norm} {eps:g})"] if norm else []
-    return (f"Failed where: {'; '.join(lines)}.",) if lines else ()
+            _, norm, eps = largest(failed[failed["model"] == model].assign(value=failed["figure"]))
+            whom.setdefault(f"{check.name}, {norm} {eps:g}" if norm else check.name, []).append(model)
+    lines = [f"{where}: {', '.join(models)}" for where, models in whom.items()]
+    return (f"Failed where, of the worst seed: {'; '.join(lines)}.",) if lines else ()
 
 
 def caption(own: pd.DataFrame) -> str:
@@ -119,8 +120,12 @@ def caption(own: pd.DataFrame) -> str:
     )
 
 
-def budget(records: pd.DataFrame) -> str:
-    """The effort behind audits, as their attacks' names and numbers of images say; nothing where there is none."""
+def budget(records: pd.DataFrame, norm: str = "") -> str:
+    """The effort behind audits, as their attacks' names and numbers of images say; nothing where there is none.
+
+    With the name of a ball, of the attacks in it alone.
+    """
+    records = records[records["norm"].isin(["", norm])] if norm else records
     images = records.loc[(records["attack"] == "audit") & (records["measure"] == "clean_error"), "n"]
     of = {family: records[records["attack"].str.startswith(f"{family}-")] for family in EFFORTS}
     said = [
@@ -143,17 +148,18 @@ def where(dataset: object, labels: object) -> str:
 
 
 def marks(
-    records: pd.DataFrame, doubts: Literal["one step", "many steps"] = "one step"
+    records: pd.DataFrame, doubts: Literal["one step", "many steps"] = "one step", shown_to: float = math.inf
 ) -> dict[tuple[str, str, int, str], list[str]]:
     """(dataset, model, labels, norm of the fast gradient method) -> the checks that put in doubt what was found in it.
 
-    A check of the model marks every norm, one of attacks those that it failed in, or in whose ball, on some seed.
+    A check of the model marks every norm, one of attacks those that it failed in, or in whose ball, on some seed; a
+    local one only where it failed since an eps below the largest that is shown.
     """
     failed = checked(records)
     failed = failed[failed["failed"]]
     found: dict[tuple[str, str, int, str], list[str]] = {}
     for check in CHECKS:
-        own = failed[(failed["check"] == check.name) & ~(failed["eps"] > check.doubts_to + 1e-9)]
+        own = failed[(failed["check"] == check.name) & ~(check.local & (failed["since"] > shown_to - 1e-9))]
         places = ordered(own[[*CELL, "norm"]].drop_duplicates(), [*CELL, "norm"])
         for dataset, model, labels, where in places.itertuples(index=False, name=None):
             for norm, ball in BALL.items() if check.doubts == doubts else ():

@@ -1,9 +1,11 @@
 """From records, one row a seed, to cells: mean, standard deviation and n over seeds."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.typing import SeriesGroupBy
 
 from reports.inference import t_test
 from reports.models import rank
@@ -37,6 +39,12 @@ def checked(frame: pd.DataFrame, columns: Mapping[str, str], name: str) -> pd.Da
         raise ValueError(f"{name}: expected the columns {', '.join(columns)}; missing: {', '.join(absent)}")
     filled = frame.reindex(columns=list(columns)).astype(object).fillna(MAY_BE_EMPTY)
     return filled.astype(dict(columns)).reset_index(drop=True)
+
+
+def band(groups: "SeriesGroupBy[Any, Any]") -> pd.DataFrame:
+    """mean, lowest, highest and n of each group's values but NaN; no rounding takes a mean beyond its extremes."""
+    found = pd.DataFrame(groups.agg(mean="mean", lowest="min", highest="max", n="count"))
+    return found.assign(mean=found["mean"].clip(found["lowest"], found["highest"]))
 
 
 def aggregate(records: pd.DataFrame) -> pd.DataFrame:

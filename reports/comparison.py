@@ -32,7 +32,8 @@ AGAINST = {
 CAPTION = (
     "Published: as printed; ours: mean ± standard deviation (ddof 1); n in brackets. Difference: ours minus published, "
     "with Welch's 95 % interval. p: Welch's t-test of no difference; TOST: p of two one-sided tests of a difference as "
-    "large as the margin (in points). Both Holm-corrected over all cells of this comparison."
+    "large as the margin (in points). Both Holm-corrected over all cells of this comparison; the interval is of its "
+    "cell alone, not corrected."
 )
 VERDICTS = (
     "Verdicts: reproduced where TOST's p is below 0.05; else differs where Welch's p is below 0.05; else undecided, as "
@@ -50,7 +51,7 @@ NOTES = {
     "this run's is larger, that choice may be the whole reason.",
     "table2": "The printed table exchanges its rows L1 and L2 (the abstract and the logs name as L2 what stands under "
     "L1); they are exchanged back here, and the paper's L1 step is L1-spread. Its spreads are standard deviations "
-    "with ddof 1 by the logs, and n = 5, the checkpoints of every logged cell, is taken for all: the paper names none.",
+    "with ddof 1 by the logs, and n = 5, the seeds of every logged cell, is taken for all: the paper names none.",
     "vat-paper": "Spreads are standard deviations (section 4) of ten runs (60,000 labels) or three, taken for ddof 1: "
     "the paper does not say. Batch normalisation here has a scale at the logits alone, if it normalises them (see the "
     "provenance), and the virtual adversarial direction comes of exact Hessian products, the limit of the paper's xi "

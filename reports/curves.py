@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from reports.canvas import fit_scale, panels
-from reports.cells import CELL, ordered
+from reports.cells import CELL, band, ordered
 from reports.models import Style, legend, styles
 from reports.room import noted, shown
 from reports.section import Picture, Run, Section
@@ -52,7 +52,7 @@ def table(history: pd.DataFrame) -> pd.DataFrame:
     bad = history[~np.isfinite(history["value"])][[*CELL, "seed"]].drop_duplicates().assign(bad=1.0)
     marked = history.merge(bad, how="left", on=[*CELL, "seed"])
     groups = marked.assign(value=marked["value"].where(marked["bad"].isna())).groupby([*CELL, "measure", "epoch"])
-    values = groups["value"].agg(mean="mean", lowest="min", highest="max", n="count")
+    values = band(groups["value"])
     return ordered(values.assign(diverged=groups["bad"].count()).reset_index(), [*CELL, "measure", "epoch"])
 
 

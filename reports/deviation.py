@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from reports.canvas import panels
-from reports.cells import CELL, ordered
+from reports.cells import CELL, band, ordered
 from reports.room import noted, shown
 from reports.section import Picture, Run, Section
 
@@ -39,7 +39,7 @@ def table(history: pd.DataFrame) -> pd.DataFrame:
         raise ValueError(f"history: unknown measure {wrong['measure'].iloc[0]!r}: expected {PREFIX}0, {PREFIX}1, ...")
     own = own.assign(power_iterations=iterations.astype("int64"))
     groups = own[own["value"].abs() < float("inf")].groupby([*CELL, "power_iterations", "epoch"])["value"]
-    values = groups.agg(mean="mean", lowest="min", highest="max", n="count").reset_index()
+    values = band(groups).reset_index()
     return ordered(values, [*CELL, "power_iterations", "epoch"])
 
 

@@ -19,9 +19,9 @@ FORMATS = {
     "virtual_adversarial_cost": (1.0, 2),
 }  # measure -> scale, decimals; others are in %
 LATEX = {"\\": r"\textbackslash{}", "±": r"$\pm$", "<": r"\textless{}", ">": r"\textgreater{}", "−": "$-$"}
-LATEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "†": r"$\dagger$", "≤": r"$\leq$", "[": "{[}"}
-LATEX |= {"ε": r"$\varepsilon$", "λ": r"$\lambda$", "‖": r"$\|$", "δ": r"$\delta$", '"': "''"}
-LATEX |= {"\u200b": r"\allowbreak{}"}
+LATEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "†": r"$\dagger$", "‡": r"$\ddagger$"}
+LATEX |= {"≤": r"$\leq$", "[": "{[}", "ε": r"$\varepsilon$", "λ": r"$\lambda$", "‖": r"$\|$", "δ": r"$\delta$"}
+LATEX |= {'"': "''", "\u200b": r"\allowbreak{}"}
 LATEX |= {character: "\\" + character for character in "%&_#${}"}
 SIZES = {68: "small", 80: "footnotesize", 101: "scriptsize"}  # characters that fit a line of `article`; else tiny
 TINY = 115  # characters, of a wider table some columns come in a part of their own

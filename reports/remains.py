@@ -24,7 +24,6 @@ ROWS = {
 }
 SHOWN = {"Linf": ("Linf",), "L2": ("L2",), "L1": ("L1-pixel", "L1-spread")}
 """Balls, and the norms of the fast gradient method that one step in them goes by."""
-COMPARED = ("Linf", "L2")  # in words
 DOUBTS: dict[Literal["one step", "many steps"], str] = {
     "one step": "† The audit failed: what is robust by one step may not be.",
     "many steps": "‡ The audit failed: more of them, or other attacks, may break more.",
@@ -39,7 +38,7 @@ def section(run: Run) -> Section:
     if not len(found):
         return Section("remains", heading, ())
     part = shown(run.records, found)
-    said = tuple(sentences(shown(found[found["norm"].isin(COMPARED)])))
+    said = tuple(sentences(shown(found)))
     blocks = noted([*tables(part), *distances(part)], part, found)
     return Section("remains", heading, (*([said] if said else []), *blocks), found)
 
@@ -54,8 +53,11 @@ def sentences(found: pd.DataFrame) -> list[str]:
         one, worst = one.align(worst, join="inner")  # records may lack either
         if len(one) > 1 and at["n"].nunique() == 1:  # errors on other images are not compared
             first, last = str(one.idxmin()), str(worst.idxmin())
+            if math.isclose(worst[first], worst[last]):
+                last = first
             beside = "" if first == last else f" ({first} {percent(worst, first)})"
-            said = f"{last}, {percent(worst, last)}{beside}" if worst.min() < NOTHING else "no model is left"
+            left = f"{last}, {percent(worst, last)}{beside}"
+            said = left if worst.min() < NOTHING else f"no model errs on less than {percent(worst, last)}"
             at_eps = f"{where(dataset, labels)}, {norm} {eps:g}"
             lines.append(
                 f"{at_eps}: under one step {first} errs least, {percent(one, first)}; in the worst case {said}"
@@ -99,19 +101,21 @@ def unattacked(records: pd.DataFrame, cell: pd.DataFrame) -> pd.DataFrame:
 def tables(records: pd.DataFrame) -> list[Table]:
     """For each data set, label count and norm: rows eps and attack, the first without one, columns models; in %."""
     result = []
-    doubts = {of: marks(records, of) for of in DOUBTS}
-    for (dataset, labels, norm), cell in family(records).groupby(["dataset", "labels", "norm"]):
+    found = family(records)
+    largest = found.groupby("norm")["eps"].max()
+    doubts = {(of, norm): marks(records, of, eps) for of in DOUBTS for norm, eps in largest.items()}
+    for (dataset, labels, norm), cell in found.groupby(["dataset", "labels", "norm"]):
         rows = [(0.0, NO_ATTACK), *product(sorted(cell["eps"].unique()), ROWS)]
-        found = aggregate(pd.concat([unattacked(records, cell), cell]))
-        wide = pivot(found, ["eps", "attack"], "model")
+        errors = aggregate(pd.concat([unattacked(records, cell), cell]))
+        wide = pivot(errors, ["eps", "attack"], "model")
         wide = wide.reindex(index=pd.MultiIndex.from_tuples(rows, names=["eps", "attack"]))
         frame = wide[list(styles(wide.columns))].rename_axis(columns=None).reset_index()
         frame = frame.assign(eps=frame["eps"].map("{:g}".format), attack=frame["attack"].replace(ROWS))
         notes: list[str] = []
-        for of, marked in doubts.items():
+        for of in DOUBTS:
             here = {
                 (model, way): reasons
-                for (data, model, count, way), reasons in marked.items()
+                for (data, model, count, way), reasons in doubts[of, norm].items()
                 if (data, count) == (dataset, labels) and model in wide and way in SHOWN[str(norm)]
             }
             for model in {model for model, _ in here}:
@@ -125,10 +129,10 @@ def tables(records: pd.DataFrame) -> list[Table]:
             "margin and cross-entropy, the smaller budget of two; worst case: over all attacks of the audit but "
             "transfer, image by image, at this eps or a smaller one; noise: uniform or Gaussian, what breaks more. "
             "Where many steps or the worst case of an eps are far above one step, what looked like robustness was a "
-            f"gradient that one step could not use. {budget(own)}"
+            f"gradient that one step could not use. {budget(own, str(norm))}"
         )
         title = f"What remains of robustness, {where(dataset, labels)}, {norm}"
-        result.append(Table(f"remains-{dataset}-{labels}-{norm}", title, frame, caption, tuple(notes)))
+        result.append(Table(f"remains-{dataset}-{labels}-{norm}", title, frame, caption, tuple(notes), keys=2))
     return result
 
 
@@ -140,12 +144,12 @@ def distances(records: pd.DataFrame) -> list[Table]:
         seeds = cell.groupby(["norm", "model"])["value"].agg(["mean", "std", "size"]).reset_index()
         seeds["text"] = [spread(mean, sd, n) for mean, sd, n in seeds[["mean", "std", "size"]].to_numpy()]
         wide = seeds.pivot(index="norm", columns="model", values="text")[list(styles(cell["model"]))]
-        effort = ", ".join(f"{n.removeprefix('fmn-')} steps" for n in sorted(cell["attack"].unique()))
+        efforts = cell["attack"].str.removeprefix("fmn-").groupby(cell["norm"])
+        effort = "; ".join(f"{norm}: {listed(of)} steps" for norm, of in efforts)
         caption = (
             "Median over images of the distance to the nearest image called something else that the minimum-norm "
             "attack found, in pixel values (a pixel goes from 0 to 1), not clipped; 0 for an image that is wrong as it "
-            f"is; mean ± standard deviation over seeds (ddof 1). {listed(cell['n'])} test images; {effort}, in L1 the "
-            "most."
+            f"is; mean ± standard deviation over seeds (ddof 1). {listed(cell['n'])} test images; {effort}."
         )
         name = f"distances-{dataset}-{labels}"
         frame = wide.rename_axis(columns=None).reset_index()

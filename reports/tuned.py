@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from reports.canvas import fit_scale, panels
-from reports.cells import ordered
+from reports.cells import band, ordered
 from reports.layout import Table, cell
 from reports.models import styles
 from reports.section import Block, Picture, Run, Section
@@ -67,7 +67,7 @@ def means(tuning: pd.DataFrame) -> pd.DataFrame:
     own = tuning[tuning["updates"] == tuning.groupby(place)["updates"].transform("max")]
     own = own[own["n"] == own.groupby([*place, "measure"])["n"].transform("max")]
     own = own[own["value"].abs() < float("inf")]
-    values = own.groupby([*SETTING, "measure"])["value"].agg(mean="mean", lowest="min", highest="max", n="count")
+    values = band(own.groupby([*SETTING, "measure"])["value"])
     return values.reset_index()
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from reports.canvas import fit_scale, panels
-from reports.cells import CELL, ordered
+from reports.cells import CELL, band, ordered
 from reports.models import error_line, legend, styles
 from reports.section import Picture, Run, Section
 
@@ -37,7 +37,7 @@ def table(records: pd.DataFrame) -> pd.DataFrame:
     """CELL, source, eps, mean, lowest, highest, n: over the seeds that are finite."""
     own = records[(records["measure"] == MEASURE) & np.isfinite(records["value"])]
     own = own.assign(source=own["attack"].str.removeprefix(PREFIX))
-    values = own.groupby([*CELL, "source", "eps"])["value"].agg(mean="mean", lowest="min", highest="max", n="count")
+    values = band(own.groupby([*CELL, "source", "eps"])["value"])
     return ordered(values.reset_index(), [*CELL, "source", "eps"])
 
 

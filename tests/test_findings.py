@@ -57,8 +57,17 @@ def test_a_missing_rival_leaves_a_claim_undecided_and_a_missing_model_untested()
 
 
 def test_one_seed_decides_nothing():
-    table, _ = found([error(m, 0, 0.01 * i, dataset="mnist") for i, m in enumerate(reversed(PAPER_MODELS))])
+    table, page = found([error(m, 0, 0.01 * i, dataset="mnist") for i, m in enumerate(reversed(PAPER_MODELS))])
     assert table.loc[LOWEST, "verdict"] == "undecided"
+    (line,) = (line for line in page.splitlines() if line.startswith(f"- {LOWEST}"))
+    assert line.count("lvan-lw minus ") == 5, "every open pair"
+
+
+def test_of_many_open_pairs_some_are_shown_and_the_rest_counted():
+    _, page = found([attacked(m, 0, 0.01 * i, dataset="mnist", labels=100) for i, m in enumerate(PAPER_MODELS)])
+    (line,) = (line for line in page.splitlines() if line.startswith("- The order under L2 at 100 labels"))
+    assert line.count(" minus ") == 6
+    assert line.endswith("; 8 more in pairs.csv.")
 
 
 def test_robustness_and_its_order():
@@ -167,9 +176,9 @@ def test_figures_by_the_statistics_of_the_papers_own(model, kind, printed):
 
 
 def test_the_logs_of_the_attacked_vat_differ_in_its_clean_error():
-    """Counted by hand in the logs: all fifteen checkpoints of VAT, each attacked under three norms."""
+    """Counted by hand: all fifteen, but for seed 2368 at 1000 labels L1 and L-infinity agree, and L2 is there twice."""
     _, page = found([error("vat", 0, 0.1, dataset="mnist")])
-    assert "for 15 of 15 checkpoints (6.99, 7.01, 7.01 % with seed 8340 at 50 labels)" in page
+    assert "for at least 14 of 15 checkpoints (6.99, 7.01, 7.01 % with seed 8340 at 50 labels)" in page
     for model, rows in published.attacks().groupby("model"):
         assert (rows["norm"].nunique() > 1) == (model == "vat")
 

@@ -143,6 +143,7 @@ def test_latex_tables_are_regular(files, name):
     assert len(labels) == len(set(labels)) >= 1
     assert not re.search(r"(?<!\\)[%#_]", re.sub(r"\\(label|begin|end)\{.*?\}", "", source))
     assert source.isascii()
+    assert "U+" not in source, "a character that LaTeX was not told"
 
 
 def test_pictures_show_every_model_and_are_the_same_again(files):
