@@ -5,9 +5,11 @@ import sys
 from pathlib import Path
 
 import click
+import torch
 
 from attacks import MEANINGS, NORMS
 from benchmark.attack import AUDITED, attack
+from benchmark.collect import commit
 from benchmark.options import (
     a_folder,
     check_precision,
@@ -112,9 +114,11 @@ def speed(
     loaded = data_for(cells, data, device)
     engine = engine or ("compiled" if has_compiler() and not loaded.images.is_cuda else "eager")
     measured = measure(cells, counts, loaded, engine)
+    if measured.empty:
+        raise BadInput("not enough GPU memory for any of these: give fewer --seeds, or --device cpu")
     where = environment(loaded.images.device)
     about = {"machine": f"{where['device']}, {where['threads']} threads", "torch": where["versions"]["torch"]}
-    about |= {"commit": where["commit"] + ("" if where["clean_tree"] else ", changed"), "command": command()}
+    about |= {"commit": commit(where), "command": command()}
     about["cells"] = f"suite {name}, {at} labels"
     about["matrix peak"] = f"{measured['peak_gflops'].max():.0f} GFLOP/s"
     about["copy bandwidth"] = f"{measured['bandwidth_gbs'].max():.0f} GB/s, read and written"
@@ -162,6 +166,8 @@ def main() -> None:
         fail(error.format_message(), error.exit_code)
     except (BadInput, OSError) as error:
         fail(str(error), 2)
+    except torch.OutOfMemoryError as error:
+        fail(f"not enough GPU memory ({error}): give fewer --seeds, or --device cpu", 2)
     except (click.Abort, KeyboardInterrupt):
         fail("interrupted; the same command goes on from here", 130)
 

@@ -225,7 +225,9 @@ def provenance(
 
 
 def commit(environment: Mapping[str, Any]) -> str:
-    """The commit of a sitting, and whether the tree was clean."""
+    """The commit of a sitting, and whether the tree was clean; where git did not tell, neither is known."""
+    if environment["commit"] == "unknown":
+        return "unknown"
     return f"{environment['commit']} ({'clean tree' if environment['clean_tree'] else 'tree changed'})"
 
 

@@ -53,7 +53,7 @@ def own_folder(folder: Path) -> None:
 def remove_parts(folder: Path) -> None:
     """Delete what writers that were killed have left."""
     for part in folder.glob("*.partial"):
-        part.unlink()
+        part.unlink(missing_ok=True)
 
 
 def holder(path: Path) -> str:

@@ -1,6 +1,7 @@
 """Cells on the nodes of a Ray cluster: the same function writes the same files, into the run's folder or sent home."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -213,6 +214,8 @@ class Cluster:
 
     def events(self, wait_s: float) -> Iterator[tuple[Cell, Event]]:
         """See `Pool`."""
+        if not self.running and not self.ended:
+            time.sleep(wait_s)
         done = ray.wait(list(self.running), timeout=wait_s)[0] if self.running else []
         cells = dict(self.running.values())
         for number, letter in ray.get(self.mailbox.take.remote()):

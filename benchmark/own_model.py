@@ -18,8 +18,9 @@ from attacks.gradients import runs_in_float64
 from attacks.meanings import meaning
 from attacks.measurement import answers, wrong
 from benchmark.attacking import attack_models
+from benchmark.collect import united
 from benchmark.locks import alone
-from benchmark.store import RECORDS, read_json, read_table, write_json, write_table
+from benchmark.store import RECORDS, read_json, write_json, write_table
 from benchmark.suite import AttackConfig
 from zoo.data import Dataset
 from zoo.errors import BadInput
@@ -49,9 +50,12 @@ def fitting(model: nn.Module, data: Dataset, spec: str) -> tuple[Dataset, Tensor
 
     Raises BadInput for a model that takes neither, is in training mode, or gives no finite logits for the classes.
     """
-    side = round(data.test_images.shape[1] ** 0.5)
+    inputs = data.test_images.shape[1]
+    side = math.isqrt(inputs)
+    shapes = [(1, side, side), (inputs,)] if side * side == inputs else [(inputs,)]
     refused = ""
-    for images in (data.test_images.view(-1, 1, side, side), data.test_images):
+    for shape in shapes:
+        images = data.test_images.view(-1, *shape)
         try:
             with torch.no_grad():
                 model(images[:2])
@@ -71,14 +75,14 @@ def fitting(model: nn.Module, data: Dataset, spec: str) -> tuple[Dataset, Tensor
         except Exception as error:  # of code that is not ours
             raise BadInput(f"--model {spec}: {error}") from error
         return replace(data, test_images=images), given
-    shapes = f"(N, 1, {side}, {side}) nor (N, {side * side})"
-    raise BadInput(f"--model {spec} takes neither {shapes} images: {refused}")
+    taken = " nor ".join(f"(N, {', '.join(map(str, shape))})" for shape in shapes)
+    raise BadInput(f"--model {spec} takes {'neither' if len(shapes) > 1 else 'no'} {taken} images: {refused}")
 
 
 def attack_own_model(spec: str, data: Dataset, config: AttackConfig, folder: Path) -> pd.DataFrame:
     """Attack and audit a model; its records, kept in the folder as of a model of one seed and no labels.
 
-    What the folder already has is not made again, unless the model answers otherwise by now.
+    What the folder already has is not made again.
     """
     model = own_model(spec, data.images.device)
     data, given = fitting(model, data, spec)
@@ -86,29 +90,41 @@ def attack_own_model(spec: str, data: Dataset, config: AttackConfig, folder: Pat
         config = replace(config, meanings=tuple(name for name in config.meanings if not meaning(name).float64))
         say(spec, "does not calculate in float64: what needs that is not run")
     with alone(folder, wait=True):
-        begin(spec, data, given, folder)
+        begin(spec, model, data, given, folder)
         attack_models(lambda seeds: model, config, [0], data, folder, partial(say, spec))
-        found = read_table(folder / "records.csv", RECORDS)
+        found = united([folder], "records.csv", RECORDS)
     return found.assign(dataset=data.name, model=spec.partition(":")[2], labels=0)
 
 
-def begin(spec: str, data: Dataset, given: Tensor, folder: Path) -> None:
-    """Who a folder's records are of; where the model answers otherwise by now, they begin anew.
+def begin(spec: str, model: nn.Module, data: Dataset, given: Tensor, folder: Path) -> None:
+    """Who a folder's records are of.
 
-    Raises BadInput for a folder of another model, or of another data set.
+    Raises BadInput for a folder of another model or data set, or where the model predicts otherwise by now; but of one
+    that does so from call to call that cannot be told.
     """
-    who = {"model": spec, "data": data.name, "answers": hashlib.sha256(given.cpu().numpy().tobytes()).hexdigest()}
+    who = {"model": spec, "data": data.name, "predictions": predictions(given)}
     was = read_json(folder / IDENTITY)
-    for key, value in (was or {}).items():
-        if key != "answers" and who.get(key) != value:
-            raise BadInput(f"{folder} holds the attacks on {key} {value!r}: name another folder with --out")
-    if was != who:
-        for name in (IDENTITY, "records.csv", "provenance.json"):
+    if was is None:
+        for name in ("records.csv", "provenance.json"):
             (folder / name).unlink(missing_ok=True)
         error, n = wrong(given, data.test_labels).double().mean().item(), len(given)
         clean = [(0, 0, "test_error", "", "", math.nan, error, n, "")]
         write_table(folder / "records.csv", pd.DataFrame(clean, columns=list(RECORDS)).astype(RECORDS), RECORDS)
         write_json(folder / IDENTITY, who)
+        return
+    for key in ("model", "data"):
+        if was.get(key) != who[key]:
+            raise BadInput(f"{folder} holds the attacks on {key} {was.get(key)!r}: name another folder with --out")
+    if was.get("predictions") != who["predictions"]:
+        if predictions(answers(model, data.test_images)) == who["predictions"]:
+            was_other = f"{spec} predicts otherwise than when it was attacked"
+            raise BadInput(f"{folder}: {was_other}: name another folder with --out, or delete this one")
+        say(spec, "its predictions differ from call to call: taken for the model that was attacked")
+
+
+def predictions(given: Tensor) -> str:
+    """A digest of the classes that logits (N, classes) name: rounding does not change it."""
+    return hashlib.sha256(given.argmax(1).cpu().numpy().tobytes()).hexdigest()
 
 
 def say(spec: str, stage: str) -> None:

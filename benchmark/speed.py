@@ -23,8 +23,8 @@ from zoo.fused import Precision
 from zoo.models import create
 from zoo.training import Engine, Training
 
-STEPS, ROUNDS = 5, 5
-SIDE = 2048  # of the matrices that the peak is measured with
+STEPS, ROUNDS = {"cpu": 5, "cuda": 50}, 5  # on a GPU many: what an epoch begins with takes as long as several steps
+SIDES = {"cpu": 2048, "cuda": 8192}  # of the matrices that the peak is measured with
 COPIED = 2**26  # numbers, 256 MiB: more than any cache
 
 
@@ -35,33 +35,39 @@ def measure(cells: Sequence[Cell], counts: Sequence[int], data: Dataset, engine:
     for cell in cells:
         peak = matrix_peak(cell.training.precision, data.images.device)
         for count in counts:
-            seeds = tuple(range(count))
-            alone = replace(cell, seeds=(0,), training=replace(cell.training, precision="float32"))
-            plain, all_at_once = begin(alone, data, "reference"), begin(replace(cell, seeds=seeds), data, engine)
-            reset_peak_memory(data.images.device)
-            turns = [(seconds_a_step(plain), seconds_a_step(all_at_once)) for _ in range(ROUNDS + 1)][1:]
-            reference, fast = (statistics.median(column) for column in zip(*turns, strict=True))
-            memory = peak_memory(data.images.device)
-            operations, moved = work(begin(replace(cell, seeds=seeds), data))
-            floor = max(operations / peak, moved / bandwidth)
-            rows.append(
-                {
-                    "model": cell.model.name,
-                    "seeds": count,
-                    "engine": engine,
-                    "precision": cell.training.precision,
-                    "reference_ms": 1e3 * reference,
-                    "engine_ms": 1e3 * fast / count,
-                    "ratio": reference * count / fast,
-                    "floor_ms": 1e3 * floor / count,
-                    "floor_share": floor / fast,
-                    "bound_by": "operations" if operations / peak > moved / bandwidth else "bytes",
-                    "peak_gflops": peak / 1e9,
-                    "bandwidth_gbs": bandwidth / 1e9,
-                    "memory_gib": memory / 2**30,
-                }
-            )
+            try:
+                rows.append(row(cell, count, data, engine, peak, bandwidth))
+            except torch.OutOfMemoryError:
+                print(f"{cell.model.name}, {count} seeds: not enough GPU memory, left out", file=sys.stderr)
     return pd.DataFrame(rows)
+
+
+def row(cell: Cell, count: int, data: Dataset, engine: Engine, peak: float, bandwidth: float) -> dict[str, object]:
+    """A cell with so many seeds; the peak in operations a second, the bandwidth in bytes."""
+    seeds = tuple(range(count))
+    alone = replace(cell, seeds=(0,), training=replace(cell.training, precision="float32"))
+    plain, all_at_once = begin(alone, data, "reference"), begin(replace(cell, seeds=seeds), data, engine)
+    reset_peak_memory(data.images.device)
+    turns = [(seconds_a_step(plain), seconds_a_step(all_at_once)) for _ in range(ROUNDS + 1)][1:]
+    reference, fast = (statistics.median(column) for column in zip(*turns, strict=True))
+    memory = peak_memory(data.images.device)
+    operations, moved = work(begin(replace(cell, seeds=seeds), data))
+    floor = max(operations / peak, moved / bandwidth)
+    return {
+        "model": cell.model.name,
+        "seeds": count,
+        "engine": engine,
+        "precision": cell.training.precision,
+        "reference_ms": 1e3 * reference,
+        "engine_ms": 1e3 * fast / count,
+        "ratio": reference * count / fast,
+        "floor_ms": 1e3 * floor / count,
+        "floor_share": floor / fast,
+        "bound_by": "operations" if operations / peak > moved / bandwidth else "bytes",
+        "peak_gflops": peak / 1e9,
+        "bandwidth_gbs": bandwidth / 1e9,
+        "memory_gib": memory / 2**30,
+    }
 
 
 def begin(cell: Cell, data: Dataset, engine: Engine = "eager") -> Training:
@@ -69,9 +75,10 @@ def begin(cell: Cell, data: Dataset, engine: Engine = "eager") -> Training:
     return Training(cell.training, create(cell.model, cell.seeds), cell.seeds, data, engine)
 
 
-def seconds_a_step(training: Training, steps: int = STEPS) -> float:
-    """Wall-clock seconds of one step of all seeds, the mean of some."""
-    training.steps = steps
+def seconds_a_step(training: Training, steps: int = 0) -> float:
+    """Wall-clock seconds of one step of all seeds, the mean of some, the first of its schedule."""
+    training.epoch = 0  # at its learning rate, however short the schedule
+    training.steps = steps = steps or STEPS[training.device.type]
     return seconds(training.run_epoch, training.device) / steps
 
 
@@ -93,12 +100,13 @@ def synchronise(device: torch.device) -> None:
 def matrix_peak(precision: Precision, device: torch.device) -> float:
     """Operations a second of a large product, the best of several."""
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    a, b = (torch.randn(SIDE, SIDE, device=device).to(dtype) for _ in range(2))
+    side = SIDES[device.type]
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     best = min(seconds(lambda: a @ b, device) for _ in range(2 * ROUNDS))
     torch.set_float32_matmul_precision(before)
-    return float(2 * SIDE**3 / best)
+    return float(2 * side**3 / best)
 
 
 def copy_bandwidth(device: torch.device) -> float:

@@ -203,7 +203,7 @@ def environment(device: torch.device) -> dict[str, Any]:
     """Where a result comes from: code, versions, machine. Asked once, when the process starts to work."""
     return {
         "commit": git("rev-parse", "HEAD") or "unknown",
-        "clean_tree": not git("status", "--porcelain", "--", *ROOMS),
+        "clean_tree": git("status", "--porcelain", "--", *ROOMS) == "",  # not where git does not tell
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),

@@ -14,7 +14,8 @@ from benchmark.suite import AttackConfig
 from zoo.config import ModelConfig, TrainingConfig
 from zoo.data import Dataset
 from zoo.denormals import flushed, flushing, kept
-from zoo.training import train
+from zoo.models import create
+from zoo.training import Training, train
 
 
 @pytest.fixture
@@ -62,17 +63,28 @@ def test_a_command_that_trains_attacks_with_gradients_below_the_normal_range(
     assert records["zero_gradient_share"] == 0
 
 
+CONFIG = ModelConfig("supervised", (4, 8, 2), statistics="labelled")
+TRAINING = TrainingConfig(dataset="digits", labels=2, labelled_batch=2, unlabelled_batch=2, epochs=1, decay_from=0)
+
+
+def test_the_smoothness_of_a_model_in_training_counts_them(in_flushing_process: None) -> None:
+    """Sure by some 100 nats: with p of the other class taken for zero there is no direction, and a cost of zero."""
+    torch.manual_seed(0)
+    images, labels = torch.rand(2000, 4), torch.arange(2000) % 2
+    data = Dataset("digits", images, labels, images, labels, 2, {})
+    training = Training(TRAINING, create(CONFIG, [0]), [0], data)
+    with torch.no_grad():
+        training.model.encoder.scale *= 120
+    flushing_costs = Training.costs.__wrapped__(training, images)  # type: ignore[attr-defined]
+    found = training.costs(images)
+    assert (found[flushing_costs == 0] > 0).any()
+    assert (flushing_costs[found == 0] == 0).all()
+
+
 def test_training_leaves_the_flag_as_it_was() -> None:
-    config = ModelConfig("supervised", (4, 3, 2), statistics="labelled")
-    training = TrainingConfig(dataset="digits", labels=2, labelled_batch=2, unlabelled_batch=2, epochs=1, decay_from=0)
     images, labels = torch.rand(4, 4), torch.tensor([0, 1, 0, 1])
+    data = Dataset("digits", images, labels, images, labels, 2, {})
     seen = []
-    train(
-        config,
-        training,
-        [0],
-        Dataset("digits", images, labels, images, labels, 2, {}),
-        progress=lambda _: seen.append(flushed()),
-    )
+    train(CONFIG, TRAINING, [0], data, progress=lambda _: seen.append(flushed()))
     assert seen == [True]
     assert not flushed()

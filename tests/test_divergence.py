@@ -56,7 +56,7 @@ def test_smoothness_against_numpy():
     """The cost along the top eigenvector of NumPy's Hessian at test-time statistics, its sign that of the start."""
     model, generator = build(seeds=(0, 1))
     x, direction = torch.rand(9, WIDTHS[0], generator=generator).double(), gaussian(generator, 2, 9, WIDTHS[0])
-    found = model.smoothness(x, direction, 1.5, 400)
+    found = model.costs(x, direction, 1.5, 400).mean(-1)
     for seed in range(2):
         logits, step = evaluate(model, seed, x.numpy()), 1e-6
         columns = [

@@ -51,6 +51,17 @@ class Company(Flat):
     def forward(self, x):
         return super().forward(x - x.mean(0))
 
+class Chance(Flat):
+    def __init__(self):
+        super().__init__()
+        self.generator = torch.Generator()
+        self.generator.seed()
+    def __deepcopy__(self, memo):
+        return Chance().eval()
+    def forward(self, x):
+        return super().forward(x) + torch.randn(len(x), 10, generator=self.generator).to(x)
+
+def chance(): return Chance().eval()
 def linear(): return Flat().eval()
 def images_only(): return Convolution().eval()
 def rows_only(): return Strict().eval()
@@ -165,9 +176,36 @@ def test_what_is_there_of_ones_own_model_is_not_made_again(theirs, call):
     module = theirs / "theirs.py"
     module.write_text(module.read_text().replace("manual_seed(0)", "manual_seed(12)"))
     sys.modules.pop("theirs")
-    before = records(theirs / "o").query("measure == 'test_error'")["value"].item()
-    assert "theirs:linear: attacking" in call(*typed)[1], "another model under the same name"
-    assert records(theirs / "o").query("measure == 'test_error'")["value"].item() != before
+    before = files(theirs / "o")
+    fails(call(*typed), "o: theirs:linear predicts otherwise than when it was attacked", "--out")
+    assert files(theirs / "o") == before, "nothing that was finished is lost"
+
+
+def test_a_model_of_chance_predictions_is_not_audited_again(theirs, call):
+    typed = ("attack", "--model", "theirs:chance", "--data", "digits", "--images", "20", "--out", "o")
+    assert call(*typed)[0] == 0
+    first = files(theirs / "o")
+    code, out, err = call(*typed)
+    assert (code, err) == (0, [])
+    assert out[0] == "theirs:chance: its predictions differ from call to call: taken for the model that was attacked"
+    assert len(out) == 2, "and the report"
+    assert files(theirs / "o") == first
+
+
+def test_records_with_a_line_twice_are_named(theirs, call):
+    typed = ("attack", "--model", "theirs:linear", "--data", "digits", "--images", "20", "--out", "o")
+    assert call(*typed)[0] == 0
+    path = theirs / "o/records.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, next(line for line in lines if ",clean_error,audit," in line)]) + "\n")
+    fails(call(*typed), "o/records.csv: recorded twice: ", "measure clean_error, attack audit")
+
+
+def test_points_are_no_images(theirs, call):
+    fails(
+        call("attack", "--model", "theirs:linear", "--data", "moons", "--out", "o"),
+        "--model theirs:linear takes no (N, 2) images",
+    )
 
 
 def test_a_run_is_not_overwritten_by_ones_own_model(copy, call):

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from running import ROOT, VAT_ONLY, cells_of, fails, files, results, said_by, typed, until, write_suite
@@ -112,6 +113,21 @@ def test_more_gpus_than_any_node_has_are_not_waited_for(tmp_path, call, monkeypa
     command = ("run", "--suite", write_suite(tmp_path), "--out", tmp_path / "run", "--engine", "ray")
     fails(call(*command, "--gpus-per-cell", asked), f"--gpus-per-cell {asked}", f"more than {most} GPUs")
     assert left == [1]
+
+
+def test_waiting_for_a_held_cell_is_no_work(monkeypatch):
+    """With nothing to wait for in the cluster, a look at what happened takes as long as it may."""
+    on_ray = pytest.importorskip("benchmark.on_ray", reason="ray is not installed: pip install -e '.[ray]'")
+    monkeypatch.setattr(on_ray.ray, "get", lambda letters: letters)
+    slept = []
+    monkeypatch.setattr(on_ray.time, "sleep", slept.append)
+    cluster = on_ray.Cluster(None, 0.0, Job(Path("run"), None, "cpu", None, False, 1, ()), None)
+    cluster.mailbox = SimpleNamespace(take=SimpleNamespace(remote=list))
+    assert list(cluster.events(0.5)) == []
+    assert slept == [0.5]
+    cluster.ended = [("a cell", "its end")]
+    assert list(cluster.events(0.5)) == [("a cell", "its end")]
+    assert slept == [0.5]
 
 
 class Post:

@@ -136,12 +136,15 @@ def test_wrong_input_is_one_line(checkout, call, monkeypatch):
 def test_a_checkpoint_under_anothers_name_is_not_loaded(checkout):
     cells = checkout / "runs/smoke/cells"
     shutil.copy(cells / "ladder-50/seed-1.safetensors", cells / "ladder-50/seed-0.safetensors")
-    with pytest.raises(BadInput, match="is of another model or seed, ladder and 1"):
+    with pytest.raises(BadInput, match="is of another model: ladder, 50 labels, seed 1"):
         zoo.load("runs/smoke", "ladder", labels=50, seed=0)
     assert zoo.load("runs/smoke", "ladder", labels=50, seed=1).card["seed"] == 1
     shutil.copy(cells / "supervised-50/seed-1.safetensors", cells / "ladder-50/seed-1.safetensors")
-    with pytest.raises(BadInput, match="is of another model or seed, supervised and 1"):
+    with pytest.raises(BadInput, match="is of another model: supervised, 50 labels, seed 1"):
         zoo.load("runs/smoke", "ladder", labels=50, seed=1)
+    shutil.copytree(cells / "supervised-50", cells / "supervised-100", dirs_exist_ok=True)
+    with pytest.raises(BadInput, match="is of another model: supervised, 50 labels, seed 0"):
+        zoo.load("runs/smoke", "supervised", labels=100, seed=0)
 
 
 def test_a_small_checkpoint_of_another_suite_stays(checkout, call, monkeypatch):

@@ -32,7 +32,7 @@ def test_what_is_chosen_runs_and_is_attacked_before_the_rest_is(tmp_path, call):
 
 def test_what_is_chosen_is_timed_before_the_rest_is(tmp_path, call, monkeypatch):
     monkeypatch.setattr(speed, "ROUNDS", 1)
-    monkeypatch.setattr(speed, "STEPS", 1)
+    monkeypatch.setattr(speed, "STEPS", {"cpu": 1})
     suite = ("--suite", write_suite(tmp_path, UNCHOSEN), "--out", tmp_path / "speed", "--engine-mode", "eager")
     for models in ((), ("--models", "rpt")):
         fails(call("speed", *suite, *models), "no values for 'rpt' at 50 labels")

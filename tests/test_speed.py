@@ -2,8 +2,10 @@
 
 import io
 import math
+import re
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import matplotlib.image
 import pandas as pd
@@ -18,6 +20,7 @@ from zoo.data import load_dataset
 
 DIGITS = load_dataset("digits")
 CPU = torch.device("cpu")
+SUITES = Path(speed.__file__).with_name("suites")
 
 
 def cell_of(model, seeds):
@@ -103,7 +106,7 @@ def test_the_files_show_what_was_measured():
 
 def test_the_command_writes_them_and_says_what_the_suite_would_take(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(speed, "ROUNDS", 1)
-    monkeypatch.setattr(speed, "STEPS", 1)
+    monkeypatch.setattr(speed, "STEPS", {"cpu": 1})
     options = [
         "--suite",
         "smoke",
@@ -133,3 +136,34 @@ def test_no_number_of_seeds_is_refused(monkeypatch, capsys, wrong):
         main()
     assert exit_.value.code == 2
     assert capsys.readouterr().err.startswith("error: --seeds: expected")
+
+
+def test_a_schedule_shorter_than_the_measurement_is_timed(tmp_path, call, monkeypatch):
+    monkeypatch.setattr(speed, "STEPS", {"cpu": 1})
+    text = (SUITES / "smoke.toml").read_text()
+    short = re.sub(r"(?m)^decay_from = .*", "decay_from = 1", re.sub(r"(?m)^epochs = .*", "epochs = 1", text))
+    (tmp_path / "short.toml").write_text(short)
+    suite = ("--suite", str(tmp_path / "short.toml"), "--models", "supervised", "--out", tmp_path / "out")
+    code, _, err = call("speed", *suite, "--seeds", "1", "--engine-mode", "eager")
+    assert (code, err) == (0, [])
+    code, _, err = call("run", *suite, "--dry-run")
+    assert (code, err) == (0, [])
+
+
+def test_what_a_gpu_has_no_room_for_is_left_out_and_the_rest_is_shown(tmp_path, call, monkeypatch):
+    whole = speed.row
+
+    def row(cell, count, *rest):
+        if count > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 TiB")
+        return whole(cell, count, *rest)
+
+    monkeypatch.setattr(speed, "ROUNDS", 1)
+    monkeypatch.setattr(speed, "row", row)
+    typed = ("speed", "--suite", "smoke", "--models", "supervised", "--engine-mode", "eager", "--out", tmp_path / "out")
+    code, _, err = call(*typed, "--seeds", "1,2")
+    assert (code, err) == (0, ["supervised, 2 seeds: not enough GPU memory, left out"])
+    assert pd.read_csv(tmp_path / "out/speed.csv")["seeds"].tolist() == [1]
+    code, _, err = call(*typed, "--seeds", "2")
+    assert (code, len(err)) == (2, 2)
+    assert err[1].startswith("error: not enough GPU memory for any of these: give fewer --seeds")

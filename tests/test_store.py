@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from benchmark import store
+from benchmark.collect import commit
 from benchmark.store import HISTORY, RECORDS, merge, read_json, read_table, read_tables, write_json, write_table
 from zoo.errors import BadInput
 
@@ -205,7 +206,9 @@ def test_provenance_says_what_a_result_comes_from(elsewhere):
 
 
 def test_outside_a_checkout_the_commit_is_unknown(elsewhere):
-    assert store.environment(CPU)["commit"] == "unknown"
+    found = store.environment(CPU)
+    assert (found["commit"], found["clean_tree"]) == ("unknown", False)
+    assert commit(found) == "unknown"
 
 
 def test_without_git_the_commit_is_unknown(elsewhere, monkeypatch):

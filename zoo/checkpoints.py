@@ -213,6 +213,8 @@ def load(run: str | Path, model: str, *, labels: int, seed: int, device: str | t
         have = sorted(file.stem.removeprefix("seed-") for file in path.parent.glob("seed-*.safetensors"))
         raise BadInput(f"{path} is missing: seeds there are {', '.join(have) or 'none'}")
     found = load_checkpoint(path, device)
-    if (whose := (found.config.name, found.card.get("seed"))) != (model, seed):
-        raise BadInput(f"{path} is of another model or seed, {whose[0]} and {whose[1]}: restore it")
+    card = found.card
+    whose = found.config.name, card.get("training", {}).get("labels", labels), card.get("seed")
+    if whose != (model, labels, seed):
+        raise BadInput(f"{path} is of another model: {whose[0]}, {whose[1]} labels, seed {whose[2]}; restore it")
     return found

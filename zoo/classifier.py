@@ -97,10 +97,6 @@ class Classifier(nn.Module):
         """Logits of the clean path by the statistics of x itself, (..., N, inputs) -> (..., N, classes)."""
         return self.encode(x).logits
 
-    def smoothness(self, x: Tensor, direction: Tensor, eps: float, iterations: int) -> Tensor:
-        """The virtual adversarial cost at test time, the mean of `costs`: VAL paper eq. 5 and Figure 3."""
-        return self.costs(x, direction, eps, iterations).mean(-1)
-
     def noise_shapes(self, sizes: Sizes) -> Shapes:
         """Name -> (examples, units) of the Gaussian noise that one step uses."""
         return self.hidden_shapes("labelled", sizes["labelled"])

@@ -18,7 +18,7 @@ from zoo.checkpoints import write_tensors
 from zoo.classifier import Batch, Classifier, Noise, Shapes
 from zoo.config import ModelConfig, TrainingConfig, plain
 from zoo.data import Dataset, divided
-from zoo.denormals import flushing
+from zoo.denormals import flushing, kept
 from zoo.deviation import deviations
 from zoo.errors import BadInput
 from zoo.fused import Fused, matrix_precision
@@ -74,7 +74,7 @@ class Training:
             torch.compiler.reset()  # a method is compiled for few objects, then silently no more: forget earlier models
             self.losses = torch.compile(self.losses)
         self.terms: list[str] = []
-        self.execute = self.compute
+        self.captured: CapturedStep | None = None
 
     def run_epoch(self) -> None:
         """An epoch's updates: each step is a pure function of state, batch and noise."""
@@ -87,9 +87,9 @@ class Training:
             torch.gather(self.subsets, 1, labelled[:, step], out=self.chosen["labelled"])
             self.chosen["unlabelled"].copy_(unlabelled[:, step])
             fill(self.flat_noise, generators)
-            if self.engine != "reference" and self.device.type == "cuda" and self.execute == self.compute:
-                self.execute = CapturedStep(self.compute, self.tensors)
-            total = total + self.execute()
+            if self.captured is None and self.engine != "reference" and self.device.type == "cuda":
+                self.captured = CapturedStep(self.compute, self.tensors)
+            total = total + (self.captured or self.compute)()
         self.epoch += 1
         self.record({f"loss/{name}": mean for name, mean in zip(self.terms, total / self.steps, strict=True)})
 
@@ -159,6 +159,7 @@ class Training:
             found = deviations(self.model, partial(self.random_batch, generators))
             self.record({f"gradient_deviation/{iterations}": value for iterations, value in found.items()})
 
+    @kept()
     def costs(self, x: Tensor) -> Tensor:
         """The virtual adversarial cost of each x (examples, inputs) as the model stands, (seeds, examples)."""
         generators = [stream(seed, "smoothness", 0, self.device) for seed in self.seeds]
@@ -248,6 +249,7 @@ def fitting_engine(config: TrainingConfig, data: Dataset) -> Engine:
     return "compiled" if pays and has_compiler() else "eager"
 
 
+@kept()
 @torch.no_grad()
 def error_rate(model: Classifier, images: Tensor, labels: Tensor, batch: int = 1000) -> Tensor:
     """Share of wrong predictions, (seeds,); NaN for a seed whose logits are not finite."""
