@@ -84,7 +84,7 @@ def runs_in_float64(model: nn.Module, x: Tensor) -> bool:
 
 
 def _of_batch(model: nn.Module, x: Tensor, y: Tensor | None, loss: Loss) -> tuple[Tensor, Tensor, Tensor]:
-    with torch.inference_mode(False):  # gradients on, whatever the caller has switched off
+    with torch.inference_mode(False), torch.enable_grad():  # whatever the caller has switched off
         x = x.detach().clone().requires_grad_()
         logits: Tensor = model(x)
         check_logits(logits, y, len(x))

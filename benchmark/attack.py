@@ -9,9 +9,9 @@ import click
 import pandas as pd
 
 from attacks import MEANINGS, NORMS, Budget
-from benchmark.attacking import checkpoint, recorded, transfer
+from benchmark.attacking import checkpoint, recorded
 from benchmark.cell import as_trained, attack_cell, check_same
-from benchmark.collect import distinct
+from benchmark.collect import unique
 from benchmark.locks import alone
 from benchmark.options import (
     CommaList,
@@ -28,6 +28,7 @@ from benchmark.progress import Progress
 from benchmark.publish import renew_report, write_report
 from benchmark.store import stages
 from benchmark.suite import AttackConfig, Cell, load_suite, plan, validated
+from benchmark.transfer import transfer
 from reports import OF_ATTACKS, render
 from zoo.data import Dataset, load_dataset
 from zoo.errors import BadInput, unknown
@@ -94,7 +95,7 @@ def made(folder: Path) -> dict[str, Any]:
     sittings = [sitting for stage in stages(folder) for sitting in stage["sittings"]]
     facts = [{"command": sitting["command"], **sitting["environment"]} for sitting in sittings]
     values = {key: [fact[key] for fact in facts] for key in (facts[0] if facts else ())}
-    return {key: of[0] if all(each == of[0] for each in of) else distinct(map(str, of)) for key, of in values.items()}
+    return {key: of[0] if all(each == of[0] for each in of) else unique(map(str, of)) for key, of in values.items()}
 
 
 def changed(attack: AttackConfig, norms: tuple[str, ...], eps: tuple[float, ...], images: int | None) -> AttackConfig:
@@ -136,4 +137,4 @@ def attack_run(cells: list[Cell], sources: list[Cell], data: Dataset, folder: Pa
         for cell in cells:
             with alone(folder / "cells" / cell.name, wait=True):
                 attack_cell(cell, data, folder / "cells" / cell.name, progress)
-        transfer(cells, sources, data, folder, progress)
+        transfer(cells, sources, data, folder, progress.change)

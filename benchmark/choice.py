@@ -10,8 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.store import TUNING, read_table
+from benchmark.store import read_table
 from benchmark.suite import Cell
+from reports.cells import TUNING
 from zoo.config import Hyperparameters, plain
 
 TABLE = "hyperparameters"

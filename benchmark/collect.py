@@ -11,9 +11,10 @@ import pandas as pd
 
 from benchmark.cell import as_trained, check_same
 from benchmark.dispatch import failure
-from benchmark.store import EXAMPLES, HISTORY, RECORDS, TUNING, keys_of, read_table, read_tables, stages
+from benchmark.store import EXAMPLES, HISTORY, RECORDS, keys_of, read_table, read_tables, stages
 from benchmark.suite import Cell, Suite, unchosen
 from reports import STRANGE, UNCHOSEN, UNPROVEN
+from reports.cells import TUNING
 from zoo.config import ADVERSARIAL, WITH_COST, ModelConfig, canonical, hashed
 from zoo.data import CHECKSUMS
 from zoo.errors import BadInput
@@ -208,16 +209,14 @@ def provenance(
         **({} if suite.paper == "VAL" else {"paper": suite.paper}),
         "suite hash": hashed({cell.name: canonical(cell) for cell in cells}),
         **({UNCHOSEN: left_out} if (left_out := unchosen(suite)) else {}),
-        "command": distinct(sitting["command"] for sitting in sittings),
-        "device": distinct(f"{each['device']}, {each['threads']} threads" for each in where),
+        "command": unique(sitting["command"] for sitting in sittings),
+        "device": unique(f"{each['device']}, {each['threads']} threads" for each in where),
         "hours": f"{hours:.2f} of training, summed over cells",
-        "commit": distinct(commit(each) for each in where),
-        "python": distinct(each["python"] for each in where),
-        "versions": {
-            package: distinct(each["versions"].get(package, "none") for each in where) for package in packages
-        },
+        "commit": unique(commit(each) for each in where),
+        "python": unique(each["python"] for each in where),
+        "versions": {package: unique(each["versions"].get(package, "none") for each in where) for package in packages},
         "attack": THREAT_MODEL | {"norms": list(suite.attack.norms), "eps": list(suite.attack.eps)},
-        "training": {key: distinct(getattr(cell.training, key) for cell in cells) for key in SHARED},
+        "training": {key: unique(getattr(cell.training, key) for cell in cells) for key in SHARED},
         "data": {file: value for sitting in sittings for file, value in sitting["checksums"].items()},
         "models": {cell.name: described(cell) for cell in cells},
         "cells": {cell: [done(stage) for stage in noted] for cell, noted in origin.items()},
@@ -282,6 +281,6 @@ def done(stage: Mapping[str, Any]) -> str:
     return f"{run}{stage['stage']} of seeds {seeds}, {stage['hours']:.3f} h: {'; then '.join(sittings)}"
 
 
-def distinct(values: Iterable[Any]) -> list[Any]:
+def unique(values: Iterable[Any]) -> list[Any]:
     """Each value once, in order."""
     return list(dict.fromkeys(values))

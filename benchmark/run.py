@@ -11,7 +11,7 @@ import torch
 from tabulate import tabulate
 
 from benchmark.attack import with_checkpoints
-from benchmark.attacking import transfer, unattacked, unaudited, untransferred
+from benchmark.attacking import unattacked, unaudited
 from benchmark.cell import Changed, changed_since, run_cell, untrained
 from benchmark.dispatch import dispatch, failure
 from benchmark.estimate import Cost, costs, makespan
@@ -37,6 +37,7 @@ from benchmark.progress import Progress, clock
 from benchmark.publish import renew_report
 from benchmark.store import command, environment, write_json
 from benchmark.suite import Cell, load_suite, plan, resolved
+from benchmark.transfer import transfer, untransferred
 from benchmark.virtual import show_each_other, unshown
 from benchmark.workers import Here, Job, Workers
 from zoo.data import Dataset
@@ -111,10 +112,7 @@ def run(
     check_precision(engine, cells)
     if devices is not None and not dry_run:
         raise BadInput("--devices belongs to --dry-run: to run on several devices, see --shard and --engine ray")
-    if where == "local" and (ray_address is not None or gpus_per_cell is not None):
-        raise BadInput("--ray-address and --gpus-per-cell belong to --engine ray")
-    if where == "ray" and jobs is not None:
-        raise BadInput("--jobs belongs to --engine local: a cluster takes as many cells as it has cores or GPUs")
+    check_place(where, jobs, ray_address, gpus_per_cell)
     folder = out or default_folder(name)
     for own in (folder / "report", *(folder / "cells" / cell.name for cell in cells)):
         own_folder(own)
@@ -130,7 +128,11 @@ def run(
     others = plan(suite, name, seeds=seeds, chosen=True)  # sources, those that are not asked for too
     shown = [cell for cell in together if cell.attack.virtual]
     unread = {name for name, each in todo.items() if each.state == "unreadable"}
-    among = with_checkpoints(without(unread, others), folder) if audited or shown else []
+
+    def sources(unreadable: set[str]) -> list[Cell]:
+        return with_checkpoints(without(unreadable, others), folder) if audited or shown else []
+
+    among = sources(unread)
     lacking = any(untransferred(among, cell, folder) for cell in audited)
     if missing or lacking or any(unshown(among, cell, folder) for cell in shown):
         loaded = data_for(cells, data, device if where == "local" else "cpu")  # a cluster's head may have no GPU
@@ -147,9 +149,9 @@ def run(
                 failed = finish_on_ray(missing, job, ray_address, gpus_per_cell or 0, loaded, progress)
             else:
                 failed = finish(missing, job, jobs, loaded, progress)
-            among = with_checkpoints(without(unread & failed.keys(), others), folder) if audited or shown else []
-            transfer(without(failed, audited), among, loaded, folder, progress)
-            show_each_other(without(failed, shown), among, loaded, folder, progress)
+            among = sources(unread & failed.keys())
+            transfer(without(failed, audited), among, loaded, folder, progress.change)
+            show_each_other(without(failed, shown), among, loaded, folder, progress.change)
     else:
         print(f"{folder}: all {len(cells)} cells are complete, nothing to do")
     try:
@@ -160,6 +162,14 @@ def run(
         print(f"no report: {error}")
     if failed:
         raise CellsFailed(failed, len(cells))
+
+
+def check_place(where: str, jobs: int | None, ray_address: str | None, gpus_per_cell: float | None) -> None:
+    """Raises BadInput for flags of the place where cells do not run."""
+    if where == "local" and (ray_address is not None or gpus_per_cell is not None):
+        raise BadInput("--ray-address and --gpus-per-cell belong to --engine ray")
+    if where == "ray" and jobs is not None:
+        raise BadInput("--jobs belongs to --engine local: a cluster takes as many cells as it has cores or GPUs")
 
 
 def without(names: Container[str], cells: Sequence[Cell]) -> list[Cell]:

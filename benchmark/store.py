@@ -17,6 +17,7 @@ import torch
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
+from reports.cells import TUNING
 from zoo.checkpoints import write_whole
 from zoo.data import Dataset
 from zoo.errors import BadInput
@@ -46,19 +47,6 @@ SHARES = ("_error", "_share")  # end the names of measures that are a share of i
 LARGEST = 1e39  # float32 ends below
 UNREADABLE = (ValueError, ArithmeticError, pd.errors.ParserError)
 MOST_BYTES = 2**28  # of a table or a JSON file
-TUNING = {
-    "dataset": "str",
-    "model": "str",
-    "labels": "int64",
-    "eps": "float64",
-    "alpha": "float64",
-    "power_iterations": "int64",
-    "updates": "int64",
-    "seed": "int64",
-    "measure": "str",
-    "value": "float64",
-    "n": "int64",
-}
 ROOMS = ("benchmark", "zoo", "attacks", "reports")
 PACKAGES = ("torch", "numpy", "cleverhans", "foolbox", "pandas", "matplotlib", "scikit-learn", "safetensors")
 

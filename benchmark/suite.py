@@ -163,6 +163,21 @@ def plan(
     """
     if precision is not None:
         suite = replace(suite, training=suite.training | {"precision": precision})
+    check_names(suite, source)
+    check_asked(suite, source, models, labels)
+    if seeds:
+        seeds = validated(LabelPlan, {"seeds": tuple(seeds), "labelled_batch": 1}, "--seeds").seeds
+    return [
+        cell(suite, source, model, count, tuple(seeds) or suite.labels[count].seeds)
+        for count in suite.labels
+        for model in suite.models
+        if (not models or model in models) and (not labels or count in labels)
+        if not chosen or values(suite, model, count) is not None
+    ]
+
+
+def check_names(suite: Suite, source: str) -> None:
+    """Raises BadInput for a name, a count or a key of a suite that is none, or that is not there."""
     for kind, names, known in (
         ("model", (*suite.models, *suite.ranges), MODELS),
         ("model", suite.hyperparameters, (*MODELS, *(f"{name}-{count}" for name in MODELS for count in suite.labels))),
@@ -183,11 +198,6 @@ def plan(
             meaning(name)
         except ValueError as error:
             raise BadInput(f"{source}: {error}") from None
-    for name in models:
-        if name not in MODELS:
-            raise unknown("model", name, MODELS)
-    if seeds:
-        seeds = validated(LabelPlan, {"seeds": tuple(seeds), "labelled_batch": 1}, "--seeds").seeds
     classes = CLASSES[suite.dataset]
     if suite.widths[-1:] != (classes,):
         raise BadInput(f"{source}: widths: expected the last one to be the {classes} classes, got {list(suite.widths)}")
@@ -201,18 +211,18 @@ def plan(
     ):
         for key in sorted(resolved_here & given.keys()):
             raise BadInput(f"{source} [{table}]: unknown key {key!r}; it belongs elsewhere in the suite")
+
+
+def check_asked(suite: Suite, source: str, models: Sequence[str], labels: Sequence[int]) -> None:
+    """Raises BadInput for models and label counts that a suite does not have."""
+    for name in models:
+        if name not in MODELS:
+            raise unknown("model", name, MODELS)
     for count in labels:
         if count not in suite.labels:
             raise BadInput(f"--labels {count}: {source} has {', '.join(map(str, suite.labels))}")
     if foreign := [name for name in models if name not in suite.models]:
         raise BadInput(f"--models {foreign[0]}: {source} has {', '.join(suite.models)}")
-    return [
-        cell(suite, source, model, count, tuple(seeds) or suite.labels[count].seeds)
-        for count in suite.labels
-        for model in suite.models
-        if (not models or model in models) and (not labels or count in labels)
-        if not chosen or values(suite, model, count) is not None
-    ]
 
 
 def values(suite: Suite, name: str, labels: int) -> Hyperparameters | None:

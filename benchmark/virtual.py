@@ -8,23 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.attacking import (
-    VIRTUAL,
-    Listener,
-    checkpoint,
-    diverged,
-    finish,
-    forget,
-    load_seed,
-    origins,
-    recorded,
-    sources,
-    store,
-    trained_anew,
-)
+from benchmark.attacking import VIRTUAL, checkpoint, diverged, finish, forget, load_seed, recorded, store
 from benchmark.locks import alone
 from benchmark.store import EXAMPLES, read_table, write_table
 from benchmark.suite import Cell
+from benchmark.transfer import Tell, origins, sources, trained_anew
 from zoo.classifier import Classifier
 from zoo.data import Dataset
 from zoo.denormals import kept
@@ -33,14 +21,14 @@ from zoo.randomness import stream
 MEASURE, STAGE = "misidentified", "virtual"
 
 
-def show_each_other(cells: Sequence[Cell], among: Sequence[Cell], data: Dataset, run: Path, listener: Listener) -> None:
+def show_each_other(cells: Sequence[Cell], among: Sequence[Cell], data: Dataset, run: Path, tell: Tell) -> None:
     """What the records of cells lack of the errors on the examples of a run's models, and their own as images."""
     for cell in cells:
         if unshown(among, cell, run):
-            listener.change(cell, "virtual adversarial examples")
+            tell(cell, "virtual adversarial examples")
             with alone(run / "cells" / cell.name, wait=True):
                 store_shown(among, cell, data, run)
-            listener.change(cell, "complete")
+            tell(cell, "complete")
 
 
 def unshown(cells: Sequence[Cell], cell: Cell, run: Path) -> bool:

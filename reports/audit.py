@@ -35,7 +35,7 @@ def largest(found: pd.DataFrame) -> tuple[float, str, float]:
     return float(found["value"].iloc[at]), str(found["norm"].iloc[at]), float(found["eps"].iloc[at])
 
 
-def checked(records: pd.DataFrame) -> pd.DataFrame:
+def check_figures(records: pd.DataFrame) -> pd.DataFrame:
     """Each check's figures of the checkpoints that were audited: the columns of `AT`, value, check, failed."""
     audited = records.loc[records["attack"] == "audit", CHECKPOINT].drop_duplicates()
     own = records.merge(audited, on=CHECKPOINT)
@@ -53,7 +53,7 @@ def table(records: pd.DataFrame) -> pd.DataFrame:
     """
     audited = records.loc[records["attack"] == "audit", CHECKPOINT].drop_duplicates()
     checks = pd.DataFrame([(check.name, check.limit) for check in CHECKS], columns=["check", "limit"])
-    found = checked(records).sort_values("value", ascending=False, kind="stable", na_position="last")
+    found = check_figures(records).sort_values("value", ascending=False, kind="stable", na_position="last")
     first = found.drop_duplicates([*CHECKPOINT, "check"])
     rows = audited.merge(checks, how="cross").merge(first, how="left", on=[*CHECKPOINT, "check"])
     absent = rows["value"].isna()
@@ -155,7 +155,7 @@ def marks(
     A check of the model marks every norm, one of attacks those that it failed in, or in whose ball, on some seed; a
     local one only where it failed since an eps below the largest that is shown.
     """
-    failed = checked(records)
+    failed = check_figures(records)
     failed = failed[failed["failed"]]
     found: dict[tuple[str, str, int, str], list[str]] = {}
     for check in CHECKS:

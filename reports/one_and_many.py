@@ -11,7 +11,7 @@ from reports.audit import budget, where
 from reports.canvas import fit_scale, panels
 from reports.cells import CELL, band, ordered
 from reports.models import styles
-from reports.remains import family
+from reports.remains import shown_attacks
 from reports.room import noted, shown
 from reports.section import Picture, Run, Section
 
@@ -55,7 +55,7 @@ def section(run: Run) -> Section:
 
 def table(records: pd.DataFrame) -> pd.DataFrame:
     """Mean, lowest and highest error over seeds and n, by attack and eps, under L-infinity."""
-    found = family(records)
+    found = shown_attacks(records)
     found = found[(found["norm"] == "Linf") & np.isfinite(found["value"])]
     groups = found.groupby([*CELL, "attack", "eps"])["value"]
     errors = band(groups).reset_index()

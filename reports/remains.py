@@ -33,7 +33,7 @@ NOTHING = 0.995  # an error in the worst case at which there is nothing to compa
 
 def section(run: Run) -> Section:
     """The tables; nothing where no audit has been made."""
-    found = family(run.records)
+    found = shown_attacks(run.records)
     heading = "What remains of robustness"
     if not len(found):
         return Section("remains", heading, ())
@@ -70,7 +70,7 @@ def percent(errors: "pd.Series[float]", model: str) -> str:
     return f"{number(100 * errors[model], 2)} %"
 
 
-def family(records: pd.DataFrame) -> pd.DataFrame:
+def shown_attacks(records: pd.DataFrame) -> pd.DataFrame:
     """Errors of the attacks shown, where many steps were taken; of two budgets of many steps the smaller one's, of two
     kinds of noise the larger error.
     """
@@ -101,7 +101,7 @@ def unattacked(records: pd.DataFrame, cell: pd.DataFrame) -> pd.DataFrame:
 def tables(records: pd.DataFrame) -> list[Table]:
     """For each data set, label count and norm: rows eps and attack, the first without one, columns models; in %."""
     result = []
-    found = family(records)
+    found = shown_attacks(records)
     largest = found.groupby("norm")["eps"].max()
     doubts = {(of, norm): marks(records, of, eps) for of in DOUBTS for norm, eps in largest.items()}
     for (dataset, labels, norm), cell in found.groupby(["dataset", "labels", "norm"]):

@@ -13,8 +13,9 @@ from running import fails, files, records, stages, write_suite
 import zoo
 from attacks import Budget, fgm, minimum_norm, pgd
 from benchmark import attacking
-from benchmark.attacking import audited, settings, transfer_rows
+from benchmark.attacking import audited, settings
 from benchmark.suite import AttackConfig
+from benchmark.transfer import transfer_rows
 
 pytestmark = pytest.mark.usefixtures("plain_pictures")
 

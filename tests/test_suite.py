@@ -172,7 +172,7 @@ BAD_SUITES = {
     "a cost of a model without": (
         [("[training]", '[model.ladder]\nsign = "larger"\n[training]')],
         "[model.ladder]",
-        "no virtual adversarial cost",
+        """sign = "larger" has no meaning for model 'ladder'""",
     ),
     "iterations of a model whose name says none": (
         [
@@ -186,7 +186,7 @@ BAD_SUITES = {
     "a decoder of a model without": (
         [("[training]", '[model.vat]\ndecoder = "released"\n[training]')],
         "[model.vat]",
-        "it has none",
+        """decoder = "released" has no meaning for model 'vat'""",
     ),
     "[model.vat] is none": ([("power_iterations", "vat = 3\npower_iterations")], "model.vat: expected a table, got 3"),
     "a ladder's hidden scale": (

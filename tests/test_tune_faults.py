@@ -12,8 +12,9 @@ from running import ROOT, TINY, fails
 
 from benchmark import tune as module
 from benchmark.choice import Choice, with_chosen
-from benchmark.store import TUNING, merge, read_table
+from benchmark.store import merge, read_table
 from benchmark.suite import load_suite, plan
+from reports.cells import TUNING
 from reports.tuned import means
 from zoo.config import Hyperparameters, appendix_a
 from zoo.data import load_dataset

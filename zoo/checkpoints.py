@@ -44,9 +44,9 @@ def write_whole(path: Path, content: bytes) -> None:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
     """Tensors and a JSON card in one safetensors file."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    card = {**card, DIGEST: digest(plain)}
-    write_whole(path, save(plain, metadata={"card": json.dumps(card, sort_keys=True)}))
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    card = {**card, DIGEST: digest(stored)}
+    write_whole(path, save(stored, metadata={"card": json.dumps(card, sort_keys=True)}))
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:

@@ -123,7 +123,11 @@ class Classifier(nn.Module):
 
     @torch.no_grad()
     def track(self, batch: Batch, noisy: Pass, clean: Pass | None = None) -> None:
-        """Update test-time statistics: `noisy` is training's pass of the labelled, `clean` that of the unlabelled."""
+        """Update the running means and variances, (..., 1, units) a layer, by the batch's.
+
+        `noisy` is training's pass of the labelled, `clean` that of the unlabelled: without one, where their statistics
+        are tracked, it is made here.
+        """
         match self.config.statistics:
             case "corrupted":
                 used = noisy

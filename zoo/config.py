@@ -44,6 +44,11 @@ FIXED: dict[str, dict[str, Any]] = {
 }
 OF_COST = ("perturbations", "sign", "scored_noise")  # fields that say how a virtual adversarial cost is made
 NOT_OF_LADDERS = ("normalised_logits", "noise_on", "hidden_scale")  # their decoder is for the encoder without
+MEANT_FOR: dict[str, tuple[str, ...]] = {  # fields that at any value but their default are of some models alone
+    "decoder": LADDERS,
+    **dict.fromkeys(OF_COST, WITH_COST),
+    **dict.fromkeys(NOT_OF_LADDERS, tuple(name for name in MODELS if name not in LADDERS)),
+}
 # Fields that came later, and what was done before: at these values hashes are what they were without them.
 LATER: dict[str, Any] = {
     "alpha": 1.0,
@@ -129,15 +134,9 @@ class ModelConfig:
             )
         if given.alpha != 1 and self.name not in WITH_ALPHA:
             raise BadInput(f"hyperparameters.alpha has no meaning for model {self.name!r}")
-        if self.name not in WITH_COST:
-            for field in OF_COST:
-                if getattr(self, field) != LATER[field]:
-                    raise BadInput(f"{field} of {self.name!r} has no meaning: it has no virtual adversarial cost")
-        for field in NOT_OF_LADDERS if self.name in LADDERS else ():
-            if (value := getattr(self, field)) != LATER[field]:
+        for field, whose in MEANT_FOR.items():
+            if self.name not in whose and (value := getattr(self, field)) != LATER[field]:
                 raise BadInput(f"{field} = {json.dumps(value)} has no meaning for model {self.name!r}")
-        if self.decoder != LATER["decoder"] and self.name not in LADDERS:
-            raise BadInput(f"decoder of {self.name!r} has no meaning: it has none")
         for field, value in FIXED.get(self.name, {}).items():
             if getattr(self, field) != value:
                 raise BadInput(f"{field} of {self.name!r}: expected {value!r}, got {getattr(self, field)!r}")

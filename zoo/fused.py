@@ -44,7 +44,7 @@ def activate(z: Tensor, shift: Tensor, slope: float, dtype: torch.dtype) -> Tens
 
 
 def activate_backward(h: Tensor, g: Tensor, slope: float) -> tuple[Tensor, Tensor]:
-    """Of z and shift; the activation has the sign of its argument."""
+    """d loss / d z (..., n, units) and d shift (..., 1, units) from g = d loss / d h; h has its argument's sign."""
     positive = torch.relu(torch.sign(wide(h)))  # not h > 0: a compiler would keep that as bytes, slow on a CPU
     g = wide(g) * (slope + (1 - slope) * positive)
     return g, g.sum(-2, keepdim=True)
@@ -61,7 +61,7 @@ def normalise(projection: Tensor, noise: Tensor | None, sd: float) -> tuple[Tens
 def normalise_backward(
     projection: Tensor, mean: Tensor, variance: Tensor, g: Tensor, g_mean: Tensor, g_variance: Tensor
 ) -> Tensor:
-    """Of the projection."""
+    """d loss / d projection (..., n, units), from those by z, by mean and by variance (..., 1, units)."""
     rsd, n = torch.rsqrt(variance + BATCH_NORM_EPSILON), projection.shape[-2]
     z = (wide(projection) - mean) * rsd
     through = through_statistics(z, rsd, g) + g_mean / n + (2 / n) * g_variance * (wide(projection) - mean)
@@ -77,7 +77,7 @@ def denoise(z: Tensor, u: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor,
 def denoise_backward(
     z: Tensor, u: Tensor, mean: Tensor, variance: Tensor, coefficients: Tensor, g: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of z~, u and the coefficients."""
+    """d loss / d z~, d u (..., n, units) and d coefficients (..., 10, units), from g = d loss / d z^."""
     a1, a2, a3, a4, a5, a6, a7, a8, a9, a10 = torch.split(coefficients, 1, dim=-2)
     rsd = torch.rsqrt(variance + BATCH_NORM_EPSILON)
     unit = (wide(u) - mean) * rsd
@@ -93,14 +93,14 @@ def denoise_backward(
 
 
 def distance(z_hat: Tensor, z: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    """Mean square over examples and units."""
+    """Of z^ and z (..., n, units): mean square over examples and units, (...)."""
     return (standardise(z_hat, (mean, variance)) - z).square().mean(-2).mean(-1)
 
 
 def distance_backward(
     z_hat: Tensor, z: Tensor, mean: Tensor, variance: Tensor, g: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of z^, z, mean and variance."""
+    """d loss / d z^, d z (..., n, units), d mean and d variance (..., 1, units), from g (...) by the distance."""
     rsd = torch.rsqrt(variance + BATCH_NORM_EPSILON)
     unit = (z_hat - mean) * rsd
     g_unit = (2 / (z.shape[-2] * z.shape[-1])) * g[..., None, None] * (unit - z)

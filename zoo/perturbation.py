@@ -21,7 +21,7 @@ def kl_divergence(p_logits: Tensor, q_logits: Tensor) -> Tensor:
 
 
 def divergences(p_logits: Tensor, q_logits: Tensor) -> Tensor:
-    """KL(p || q) of each example, (..., examples)."""
+    """KL(p || q) of each example, of logits (..., examples, classes): (..., examples). VAT paper eq. 17."""
     log_p, log_q = F.log_softmax(p_logits, -1), F.log_softmax(q_logits, -1)
     return (log_p.exp() * (log_p - log_q)).sum(-1)
 
