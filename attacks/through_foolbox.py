@@ -1,5 +1,6 @@
 """Foolbox's attacks, a model and its images as they take them, and nothing left behind."""
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from attacks.checks import Clip, check_images, check_labels, check_model
 
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # Foolbox's zoo wants git, which nobody here does
 with warnings.catch_warnings():  # Foolbox imports a name that SciPy has moved
     warnings.filterwarnings("ignore", "Please import `gaussian_filter`", DeprecationWarning)
     from foolbox import PyTorchModel

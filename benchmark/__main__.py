@@ -127,7 +127,7 @@ def speed(
     for kind, spent in hours(timed, measured, loaded).items():
         about[f"training {of}, {kind}, extrapolated"] = f"{spent:.2f} hours"
     write_report({out / name: content for name, content in render_speed(measured, about).items()}, [])
-    print((out / "speed.md").read_text())
+    print((out / "speed.md").read_text(encoding="utf-8"))
 
 
 cli.add_command(attack)

@@ -26,6 +26,7 @@ from zoo.data import Dataset
 from zoo.errors import BadInput
 
 IDENTITY = "model.json"
+OF_A_RUN = ("config.json", "seed-*", "history.csv", "provenance.json", "tuning.csv", "cells", "suite.json")
 
 
 def own_model(spec: str, device: torch.device) -> nn.Module:
@@ -105,8 +106,8 @@ def begin(spec: str, model: nn.Module, data: Dataset, given: Tensor, folder: Pat
     who = {"model": spec, "data": data.name, "predictions": predictions(given)}
     was = read_json(folder / IDENTITY)
     if was is None:
-        for name in ("records.csv", "provenance.json"):
-            (folder / name).unlink(missing_ok=True)
+        if foreign := sorted(path.name for name in OF_A_RUN for path in folder.glob(name)):
+            raise BadInput(f"{folder} is a run's own, it has {foreign[0]}: name another folder with --out")
         error, n = wrong(given, data.test_labels).double().mean().item(), len(given)
         clean = [(0, 0, "test_error", "", "", math.nan, error, n, "")]
         write_table(folder / "records.csv", pd.DataFrame(clean, columns=list(RECORDS)).astype(RECORDS), RECORDS)

@@ -47,7 +47,7 @@ class Progress:
     def __init__(self, cells: Sequence[Cell], states: Sequence[str]) -> None:
         self.rows = {cell.name: Row(cell, state) for cell, state in zip(cells, states, strict=True)}
         self.live = Live(console=Console(), get_renderable=self.table, refresh_per_second=2)
-        self.terminal = sys.stdout.isatty()
+        self.terminal = sys.stdout is not None and sys.stdout.isatty()  # None where it was closed
 
     def __enter__(self) -> Self:
         if self.terminal:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -77,8 +78,10 @@ def store_shown(cells: Sequence[Cell], cell: Cell, data: Dataset, run: Path) -> 
     finish(STAGE, list(rows), started, data, folder, sources=origins(cells, cell, run))
     store(folder, rows)
     if images:
-        frame = read_table(folder / "examples.csv", EXAMPLES)[:0]
-        write_table(folder / "examples.csv", frame.from_records(images, columns=list(EXAMPLES)), EXAMPLES)
+        have = read_table(folder / "examples.csv", EXAMPLES)
+        new = pd.DataFrame(images, columns=list(EXAMPLES)).astype(EXAMPLES)
+        others = have[~have["seed"].isin(new["seed"])]
+        write_table(folder / "examples.csv", pd.concat([others, new], ignore_index=True), EXAMPLES)
 
 
 def directions(model: Classifier, x: Tensor, seed: int) -> Tensor:

@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from running import VAT_ONLY, files, results, stages, trained, write_suite
+from running import ROOT, VAT_ONLY, files, results, stages, trained, write_suite
 from safetensors import safe_open
 
 import benchmark.cell
 import zoo
+from benchmark.progress import Progress
 
 pytestmark = pytest.mark.usefixtures("plain_pictures")
 
@@ -247,3 +248,17 @@ def test_from_a_shell(tmp_path, finished):
     for figure in ("smoothness", "robustness"):
         assert (tmp_path / f"runs/tiny/report/{figure}.png").read_bytes().startswith(b"\x89PNG\r\n")
         assert (tmp_path / f"runs/tiny/report/{figure}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_where_there_is_no_git_the_command_works(tmp_path):
+    """Foolbox imports a package that ends where there is none."""
+    command, where = [sys.executable, "-m", "benchmark", "list"], {"PATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=ROOT, env=where, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "suite    smoke" in done.stdout
+
+
+def test_a_closed_standard_output_is_no_error(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    with Progress([], []) as progress:
+        assert not progress.terminal

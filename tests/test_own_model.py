@@ -214,6 +214,14 @@ def test_a_run_is_not_overwritten_by_ones_own_model(copy, call):
     )
 
 
+def test_a_cell_of_a_run_is_not_taken_for_a_folder_of_ones_own_model(copy, call):
+    before = files(copy)
+    (copy.parent / "ours.py").write_text(MODELS)
+    typed = ("attack", "--model", "ours:linear", "--data", "digits", "--images", "10", "--out")
+    fails(call(*typed, "run/cells/vat-50"), "run/cells/vat-50 is a run's own, it has config.json", "--out")
+    assert files(copy) == before
+
+
 def test_a_folder_is_of_one_model_and_one_data_set(theirs, call):
     typed = ("attack", "--images", "20", "--out", "o")
     assert call(*typed, "--model", "theirs:linear", "--data", "digits")[0] == 0

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from running import write_suite
+from running import VAT_ONLY, write_suite
 from synthetic import error, smoothness
 from torch.nn import functional as F
 
@@ -174,6 +174,15 @@ def run(plain_pictures, tmp_path_factory):
         patch.setattr("sys.argv", typed)
         main()
     return folder / "run"
+
+
+def test_examples_of_seeds_trained_earlier_stay(tmp_path, call):
+    drawn = ("eps = [0.1]\n", "eps = [0.1]\nvirtual = [0.5]\nvirtual_images = 40\nvirtual_drawn = 2\n")
+    suite = write_suite(tmp_path, VAT_ONLY, drawn)
+    for seed in ("0", "1"):
+        assert call("run", "--suite", suite, "--out", tmp_path / "run", "--seeds", seed)[0] == 0
+    kept = pd.read_csv(tmp_path / "run/cells/vat-50/examples.csv", dtype={"pixels": str})
+    assert kept.groupby("seed").size().to_dict() == {0: 4, 1: 4}
 
 
 def by_autograd(model, x, d, eps):
