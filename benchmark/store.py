@@ -224,8 +224,12 @@ def made_by(data: Dataset) -> dict[str, Any]:
 
 
 def command() -> str:
-    """What was typed; of an absolute path the last two parts alone, as records are published and disks are not."""
-    return " ".join(["python -m benchmark", *map(without_disk, sys.argv[1:])])
+    """What was typed; of an absolute path the last two parts alone, as records are published and disks are not.
+
+    A byte that is no text is a question mark.
+    """
+    typed = " ".join(["python -m benchmark", *map(without_disk, sys.argv[1:])])
+    return typed.encode(errors="replace").decode()
 
 
 def without_disk(argument: str) -> str:

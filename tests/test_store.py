@@ -237,6 +237,8 @@ def test_inside_a_checkout_the_commit_is_that_of_head(elsewhere):
 def test_command_is_what_was_typed(monkeypatch):
     monkeypatch.setattr("sys.argv", ["/somewhere/benchmark/__main__.py", "run", "--suite", "smoke"])
     assert store.command() == "python -m benchmark run --suite smoke"
+    monkeypatch.setattr("sys.argv", ["benchmark", "run", "--data", "t\udce9"])
+    assert store.command() == "python -m benchmark run --data t?"
 
 
 @pytest.mark.parametrize(
