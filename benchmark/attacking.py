@@ -34,7 +34,7 @@ ATTACK_MEASURES = (
 CONFIGURATION = "config.json"
 Setting = tuple[str, str, float]
 """attack, norm, eps."""
-TRANSFER, VIRTUAL, STATISTICS = "transfer/", "virtual/", "statistics/"
+VIRTUAL, STATISTICS = "virtual/", "statistics/"
 NOT_OF_AUDIT = ("fgm", VIRTUAL, STATISTICS)  # begin the names of attacks that an audit leaves as they are
 
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import torch
 
-from benchmark.speed import begin, kept_for_backward, seconds_a_step
+from benchmark.speed import STEPS, begin, kept_for_backward, seconds_a_step
 from benchmark.suite import Cell
 from zoo.config import ModelConfig
 from zoo.data import Dataset
@@ -61,7 +61,7 @@ def measured(training: Training) -> Cost:
     memory = tensors(training)
     training.steps = 1
     training.run_epoch()
-    return Cost(seconds_a_step(training, 50 if training.device.type == "cuda" else 2), memory)
+    return Cost(seconds_a_step(training, STEPS["cuda"] if training.device.type == "cuda" else 2), memory)
 
 
 def tensors(training: Training) -> int:

@@ -75,7 +75,7 @@ def begin(cell: Cell, data: Dataset, engine: Engine = "eager") -> Training:
     return Training(cell.training, create(cell.model, cell.seeds), cell.seeds, data, engine)
 
 
-def seconds_a_step(training: Training, steps: int = 0) -> float:
+def seconds_a_step(training: Training, steps: int | None = None) -> float:
     """Wall-clock seconds of one step of all seeds, the mean of some, the first of its schedule."""
     training.epoch = 0  # at its learning rate, however short the schedule
     training.steps = steps = steps or STEPS[training.device.type]

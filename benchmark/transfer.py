@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from attacks import BALLS, Budget, fgm
 from attacks.measurement import answers, wrong
-from benchmark.attacking import TRANSFER, checkpoint, diverged, finish, forget, load_seed, recorded, store
+from benchmark.attacking import checkpoint, diverged, finish, forget, load_seed, recorded, store
 from benchmark.locks import alone
 from benchmark.store import stages
 from benchmark.suite import Cell
 from zoo.data import Dataset
 from zoo.denormals import kept
 
+TRANSFER = "transfer/"
 Tell = Callable[[Cell, str], None]
 """Is told of each cell and of the state that it enters."""
 

@@ -70,7 +70,7 @@ def test_shards_are_disjoint_and_complete(tmp_path, call, parts):
 
 
 def test_a_dry_run_on_several_devices(tmp_path, call, monkeypatch):
-    monkeypatch.setattr("benchmark.run.costs", lambda cells, *_: [Cost(300.0, 3 * 2**30), Cost(900.0, 2**29)])
+    monkeypatch.setattr("benchmark.todo.costs", lambda cells, *_: [Cost(300.0, 3 * 2**30), Cost(900.0, 2**29)])
     suite = write_suite(tmp_path)
     _, out, _ = call("run", "--suite", suite, "--out", tmp_path / "run", "--dry-run", "--devices", "2")
     assert out[-2] == "on 2 devices like this one, a cell on each: 0:30:00"
@@ -88,7 +88,7 @@ SECOND = Cost(1.0, 2**20)  # an epoch
 )
 def test_epochs_that_are_done_count_for_the_seeds_that_have_done_them(tmp_path, call, monkeypatch, begun, left, failed):
     """Two seeds are to do a hundred epochs; a failed cell goes on from its state as an interrupted one does."""
-    monkeypatch.setattr("benchmark.run.costs", lambda cells, *_: [SECOND] * len(cells))
+    monkeypatch.setattr("benchmark.todo.costs", lambda cells, *_: [SECOND] * len(cells))
     suite = write_suite(tmp_path, VAT_ONLY, ("epochs = 2", "epochs = 100"))
     cell = tmp_path / "run/cells/vat-50"
     write_tensors(cell / "state.safetensors", {}, {"epoch": 90, "seeds": begun})
@@ -112,7 +112,7 @@ def test_a_damaged_state_is_refused_unless_it_is_why_the_cell_failed(tmp_path, c
 
 
 def test_a_cell_that_starts_over_has_done_nothing(copy, call, monkeypatch):
-    monkeypatch.setattr("benchmark.run.costs", lambda cells, *_: [SECOND] * len(cells))
+    monkeypatch.setattr("benchmark.todo.costs", lambda cells, *_: [SECOND] * len(cells))
     write_tensors(copy / "cells/vat-50/state.safetensors", {}, {"epoch": 1, "seeds": [0, 1]})
     suite = write_suite(copy.parent, ("epochs = 2", "epochs = 30"))
     _, out, _ = call("run", "--suite", suite, "--out", "run", "--models", "vat", "--fresh", "--dry-run")
@@ -132,7 +132,7 @@ def test_a_cell_that_starts_over_has_done_nothing(copy, call, monkeypatch):
 def test_the_engine_that_will_train_is_timed_or_said_not_to_be(tmp_path, call, monkeypatch, mode, epochs, timed, said):
     """Compiling for an estimate would take a minute a cell."""
     engines = []
-    monkeypatch.setattr("benchmark.run.costs", lambda cells, data, engine: engines.append(engine) or [SECOND])
+    monkeypatch.setattr("benchmark.todo.costs", lambda cells, data, engine: engines.append(engine) or [SECOND])
     monkeypatch.setenv("CXX", "true")  # as if there were a compiler
     suite = write_suite(tmp_path, VAT_ONLY, ("epochs = 2", f"epochs = {epochs}"))
     code, out, _ = call("run", "--suite", suite, "--out", tmp_path / "run", "--dry-run", "--engine-mode", mode)
