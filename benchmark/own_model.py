@@ -116,7 +116,7 @@ def begin(spec: str, model: nn.Module, data: Dataset, given: Tensor, folder: Pat
     for key in ("model", "data"):
         if was.get(key) != who[key]:
             raise BadInput(f"{folder} holds the attacks on {key} {was.get(key)!r}: name another folder with --out")
-    if was.get("predictions") != who["predictions"]:
+    if was.get("predictions", who["predictions"]) != who["predictions"]:  # an earlier version noted none
         if predictions(answers(model, data.test_images)) == who["predictions"]:
             was_other = f"{spec} predicts otherwise than when it was attacked"
             raise BadInput(f"{folder}: {was_other}: name another folder with --out, or delete this one")
