@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from attacks.checks import check_answers, check_images, check_labels, check_model
+from attacks.checks import check_answers, check_images, check_labels, check_model, check_tensor
 from attacks.fast_gradient import step
 from attacks.gradients import in_float64, input_gradient, runs_in_float64
 from attacks.iterated import noise, pgd
@@ -99,8 +99,10 @@ class Audit:
 
     def __init__(self, model: nn.Module, x: Tensor, y: Tensor, budget: Budget) -> None:
         self.model, self.budget = model, budget
-        self.x, self.y = x[: budget.images].detach(), y[: budget.images].to(x.device)
         check_model(model)
+        check_tensor("x", x)
+        check_tensor("y", y)
+        self.x, self.y = x[: budget.images].detach(), y[: budget.images].to(x.device)
         check_images(self.x, (0.0, 1.0))
         check_labels(self.y, len(self.x))
         self.answers = self.ask(self.x)

@@ -31,8 +31,8 @@ def fgm(
     """
     check_bound(eps, norm, l1)
     check_model(model)
-    x = x.detach()
     check_images(x, clip)
+    x = x.detach()
     if y is not None:
         check_labels(y, len(x))
     adversarial = torch.empty_like(x)

@@ -69,7 +69,8 @@ def input_gradient(
 
 def in_float64(model: nn.Module) -> nn.Module:
     """A copy of the model that calculates in float64: there gradients underflow far later."""
-    return copy.deepcopy(model).double()
+    with torch.inference_mode(False):
+        return copy.deepcopy(model).double()
 
 
 def runs_in_float64(model: nn.Module, x: Tensor) -> bool:
@@ -85,7 +86,7 @@ def runs_in_float64(model: nn.Module, x: Tensor) -> bool:
 
 def _of_batch(model: nn.Module, x: Tensor, y: Tensor | None, loss: Loss) -> tuple[Tensor, Tensor, Tensor]:
     with torch.inference_mode(False), torch.enable_grad():  # whatever the caller has switched off
-        x = x.detach().clone().requires_grad_()
+        x, y = x.detach().clone().requires_grad_(), None if y is None else y.clone()
         logits: Tensor = model(x)
         check_logits(logits, y, len(x))
         check_no_probabilities(logits.detach())

@@ -13,7 +13,7 @@ import eagerpy as ep
 import torch
 from torch import Tensor, nn
 
-from attacks.checks import Clip, batches, check_images
+from attacks.checks import Clip, batches, check_images, check_steps
 from attacks.fast_gradient import moved, step
 from attacks.gradients import Loss, objective
 from attacks.measurement import answers, wrong
@@ -134,16 +134,17 @@ def pgd(
     the first. Same seed, same result. ValueError for what is wrong with the arguments.
     """
     check_bound(eps, norm, "pixel")
-    within, y = checked(model, x, y, clip)
-    if steps < 1 or restarts < 1:
-        raise ValueError(f"expected steps and restarts >= 1, got {steps} and {restarts}")
+    within, x, y = checked(model, x, y, clip)
+    check_steps(steps)
+    check_steps(restarts, "restarts")
     if not losses:
         raise ValueError("expected at least one loss to climb, got none")
-    if near is not None and near.shape != x.shape:
-        raise ValueError(f"expected near of shape {tuple(x.shape)}, got {tuple(near.shape)}")
-    x = x.detach()
-    adversarial, standing = x.clone(), torch.arange(len(x), device=x.device)
+    if near is not None:
+        check_images(near, name="near")
+        if (near.shape, near.dtype) != (x.shape, x.dtype):
+            raise ValueError(f"expected near as x is, {x.dtype} {tuple(x.shape)}, got {near.dtype} {tuple(near.shape)}")
     with randomness(seed, x.device), differentiable(model):
+        adversarial, standing = x.clone(), torch.arange(len(x), device=x.device)
         for start, budget in enumerate([-(-steps // 4), *[steps] * restarts]):
             kind = _DESCENTS[norm]
             given = near if start == 1 else None

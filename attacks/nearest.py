@@ -13,7 +13,7 @@ import eagerpy as ep
 import torch
 from torch import Tensor, nn
 
-from attacks.checks import Clip, batches
+from attacks.checks import Clip, batches, check_steps
 from attacks.fast_gradient import moved, step
 from attacks.measurement import answers, wrong
 from attacks.norms import check_bound
@@ -83,12 +83,13 @@ def minimum_norm(
     as it is, infinite where nothing was found (x comes back).
     """
     check_bound(0, norm, "pixel")
-    within, y = checked(model, x, y, clip)
+    within, x, y = checked(model, x, y, clip)
+    check_steps(steps)
     attack = _MINIMUM_NORMS[norm](steps=steps * (L1_TIMES if norm == 1 else 1))
     with differentiable(model):
-        parts = [(x[part].detach(), y[part]) for part in batches(len(x), batch_size)]
+        parts = [(x[part], y[part]) for part in batches(len(x), batch_size)]
         found = [_straightened(model, *part, attack.run(within, *part), norm, clip) for part in parts]
-    return _nearest(model, x, y, torch.cat(found), norm)
+        return _nearest(model, x, y, torch.cat(found), norm)
 
 
 def decision_based(
@@ -101,8 +102,8 @@ def decision_based(
     """
     if norm not in _CONSTRAINTS:
         raise ValueError(f"expected norm 2 or inf for a decision-based attack, got {norm!r}")
-    within, y = checked(model, x, y, (0.0, 1.0))
-    x = x.detach()
+    within, x, y = checked(model, x, y, (0.0, 1.0))
+    check_steps(steps, least=0)
     predicted = answers(model, x).argmax(1)
     right = (predicted == y).nonzero().squeeze(1)
     apart = torch.cdist(x[right].flatten(1), x.flatten(1))
@@ -115,7 +116,9 @@ def decision_based(
         try:
             with randomness(seed, x.device):
                 found[right] = attack.run(within, x[right], y[right], starting_points=ep.astensor(x[nearest]))
-        except AssertionError as error:  # a point that was wrong is not, asked again
+        except (AssertionError, ValueError) as error:  # a point that was wrong is not, asked again
+            if isinstance(error, ValueError) and "not adversarial" not in str(error):
+                raise
             raise Unsteady("expected the same answers to the same images in any company, got others") from error
     return _nearest(model, x, y, found, norm)
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attacks.checks import Clip, check_images, check_labels, check_model
+from attacks.checks import Clip, check_images, check_labels, check_logits, check_model
 
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # Foolbox's zoo wants git, which nobody here does
 with warnings.catch_warnings():  # Foolbox imports a name that SciPy has moved
@@ -23,12 +23,18 @@ __all__ = ["beside", "checked", "differentiable", "foolbox", "project_onto_l1_ba
 WIDE = (-1e4, 1e4)  # bounds that clip nothing: Foolbox knows no "none"
 
 
-def checked(model: nn.Module, x: Tensor, y: Tensor, clip: Clip | None) -> tuple[Any, Tensor]:
-    """The model as Foolbox wants it, and y beside x; ValueError for a wrong model, image, label or clip."""
+def checked(model: nn.Module, x: Tensor, y: Tensor, clip: Clip | None) -> tuple[Any, Tensor, Tensor]:
+    """The model as Foolbox wants it, and x and y as gradients may pass them, y beside x.
+
+    ValueError for a wrong model, image, label or clip.
+    """
     check_model(model)
     check_images(x, clip)
     check_labels(y, len(x))
-    return PyTorchModel(model, bounds=clip or WIDE, device=x.device), y.to(x.device)
+    with torch.inference_mode(False), torch.no_grad():
+        x, y = x.detach().clone(), y.to(x.device).clone()
+        check_logits(model(x[:1]), y, 1)
+    return PyTorchModel(model, bounds=clip or WIDE, device=x.device), x, y
 
 
 def beside(values: Tensor, x: Any) -> Tensor:

@@ -189,7 +189,9 @@ def test_parameters_and_modes_are_left_as_found(norm: Norm, dtype: torch.dtype) 
     with torch.no_grad():
         x_adv = fgm(model, x, eps=0.3, norm=norm.order, l1=norm.l1)
     with torch.inference_mode():
-        assert torch.equal(x_adv, fgm(model, x.clone(), eps=0.3, norm=norm.order, l1=norm.l1))
+        x_there, y_there = x.clone(), model(x).argmax(1)
+        assert torch.equal(x_adv, fgm(model, x_there, eps=0.3, norm=norm.order, l1=norm.l1))
+    assert torch.equal(x_adv, fgm(model, x_there, y=y_there, eps=0.3, norm=norm.order, l1=norm.l1))
     again = fgm(model, x, eps=0.3, norm=norm.order, l1=norm.l1)
     assert torch.equal(x_adv, again)
     assert not again.requires_grad

@@ -47,6 +47,9 @@ def test_errors_say_what_was_expected_and_what_came() -> None:
     says("expected x of shape (N, ...) with N >= 1, got (0, 12)", lambda: fgm(model, x[:0], **ok))
     says("expected x of shape (N, ...) with N >= 1, got (12,)", lambda: fgm(model, x[0], **ok))
     says("expected finite x, got 12 values that are not", lambda: fgm(model, x[:1] / 0, **ok))
+    says("expected x as a torch.Tensor, got ndarray", lambda: fgm(model, x.numpy(), **ok))
+    says("expected y as a torch.Tensor, got ndarray", lambda: measure_fgm(model, x, y.numpy(), norms=[], eps=[]))
+    says("expected model as a torch.nn.Module, got function", lambda: fgm(lambda x: x, x, **ok))
     says("expected y of shape (4,), got (3,)", lambda: fgm(model, x, y=y[:3], **ok))
     says("expected y of shape (4,), got (4, 10)", lambda: input_gradient(model, x, y=torch.eye(10)[:4]))
     says("expected y of shape (4,), got (5,)", lambda: measure_fgm(model, x, y.new_zeros(5), norms=[], eps=[]))
@@ -75,3 +78,7 @@ def test_errors_say_what_was_expected_and_what_came() -> None:
     constant.register_forward_hook(lambda module, inputs, logits: module.bias.expand(4, 10))
     says(cut, lambda: fgm(detached, x, **ok))
     says(cut, lambda: fgm(constant, x, **ok))
+    with torch.inference_mode():
+        unfit = linear(10)
+    within = "expected a model made outside torch.inference_mode(), got its 'weight' made within"
+    says(within, lambda: fgm(unfit, x, **ok))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -201,10 +202,12 @@ def test_randomness_is_that_of_the_seed_and_leaves_the_global_stream_alone(attac
 
 
 @every_norm
-def test_gradients_are_on_within_and_leave_nothing_behind(norm: float) -> None:
+@pytest.mark.parametrize("switched_off", [torch.no_grad, torch.inference_mode], ids=["no_grad", "inference_mode"])
+def test_gradients_are_on_within_and_leave_nothing_behind(norm: float, switched_off: Callable[[], Any]) -> None:
     model, x, y = problem(12)
     wanted = pgd(model, x, y, eps=0.1, norm=norm), *minimum_norm(model, x, y, norm=norm)
-    with torch.no_grad():
+    with switched_off():
+        x, y = x.clone(), y.clone()
         found = pgd(model, x, y, eps=0.1, norm=norm), *minimum_norm(model, x, y, norm=norm)
     assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
     assert model.weight.grad is None
@@ -216,9 +219,17 @@ def test_errors_say_what_was_expected_and_what_came() -> None:
     for message, call in {
         "expected norm 1, 2 or inf, got 3": lambda: pgd(model, x, y, eps=0.1, norm=3),
         "expected a finite eps >= 0, got -1": lambda: pgd(model, x, y, eps=-1, norm=2),
-        "expected steps and restarts >= 1, got 0 and 1": lambda: pgd(model, x, y, eps=0.1, norm=2, steps=0),
+        "expected steps >= 1, got 0": lambda: pgd(model, x, y, eps=0.1, norm=2, steps=0),
         "expected at least one loss to climb, got none": lambda: pgd(model, x, y, eps=0.1, norm=2, losses=()),
-        "expected near of shape (30, 12), got (29, 12)": lambda: pgd(model, x, y, eps=0.1, norm=2, near=x[1:]),
+        "expected near as x is, torch.float32 (30, 12), got torch.float32 (29, 12)": lambda: pgd(
+            model, x, y, eps=0.1, norm=2, near=x[1:]
+        ),
+        "expected finite near, got 360 values that are not": lambda: pgd(
+            model, x, y, eps=0.1, norm=2, near=x * math.nan
+        ),
+        "expected steps >= 1, got -1": lambda: minimum_norm(model, x, y, norm=2, steps=-1),
+        "expected restarts >= 1, got 0": lambda: pgd(model, x, y, eps=0.1, norm=2, restarts=0),
+        "expected labels from 0 to 1, got 0 to 2": lambda: minimum_norm(model, x, y.index_fill(0, y[:1], 2), norm=2),
         "expected loss to be 'cross-entropy' or 'margin', got 'dlr'": lambda: pgd(
             model, x, y, eps=0.1, norm=2, losses=["dlr"]
         ),
@@ -237,8 +248,9 @@ def test_errors_say_what_was_expected_and_what_came() -> None:
         assert str(caught.value) == message
 
 
-def test_labels_that_change_are_no_crash() -> None:
-    """Foolbox asserts that a point which was wrong is wrong when it asks again."""
+@pytest.mark.parametrize("times", [2, 3])
+def test_labels_that_change_are_no_crash(times: int) -> None:
+    """Foolbox wants starting points to be wrong, and asserts that a point which was wrong is wrong when asked again."""
     x = torch.linspace(0.1, 0.9, 7)[:, None].repeat(1, 12)
     with pytest.raises(Unsteady, match="expected the same answers to the same images in any company, got others"):
-        decision_based(Fickle(), x, (x.mean(1) > 0.5).long(), norm=2, steps=5)
+        decision_based(Fickle(times), x, (x.mean(1) > 0.5).long(), norm=2, steps=5)

@@ -46,7 +46,9 @@ def test_a_random_start_leaves_a_point_without_gradient_and_the_others_do_not(no
     assert torch.equal(pgd(model, x, LABELS[:6], eps=1.0, norm=norm, steps=4, restarts=1), x)
     model.visited.clear()
     x_adv = pgd(model, x, LABELS[:6], eps=1.0, norm=norm, steps=4, restarts=2)
-    starts = [model.visited[k] for k in (0, 3, 9)]  # 1, 4 and 4 steps, and after each the last point and the answer
+    starts = [
+        model.visited[k] for k in (1, 4, 10)
+    ]  # one image; 1, 4 and 4 steps, after each the last point and the answer
     assert [len(np.unique(start.numpy(), axis=0)) for start in starts] == [1, 1, 6], (
         "each image has random starts of its own"
     )
@@ -77,7 +79,7 @@ def test_an_image_comes_back_where_its_margin_was_largest_on_the_way(norm: float
     model, n = Margin(lambda x: torch.sin(30 * x).sum(1) - 4), 40
     x = torch.rand(n, 3, generator=torch.Generator().manual_seed(0))
     x_adv = pgd(model, x, LABELS, eps=0.3, norm=norm, steps=20, losses=("margin",))
-    way = torch.stack(model.visited[:6]).numpy().astype(np.float64)  # (start and 5 steps, images, pixels)
+    way = torch.stack(model.visited[1:7]).numpy().astype(np.float64)  # (start and 5 steps, images, pixels)
     margins = np.sin(30 * way).sum(2) - 4
     np.testing.assert_array_equal(way[0], x.numpy())
     np.testing.assert_allclose(np.sin(30 * x_adv.numpy().astype(np.float64)).sum(1) - 4, margins.max(0), atol=1e-5)
@@ -98,7 +100,9 @@ def test_steps_shrink_along_half_a_cosine(norm: float) -> None:
     """From 2 eps (in L1 eps) to nothing; projection shortens only those that would leave the ball."""
     model, x = Margin(lambda x: -(x[:, 0] - 0.5127).abs() - 1), torch.full((1, 1), 0.5)
     pgd(model, x, LABELS[:1], eps=0.3, norm=norm, steps=40)
-    way = torch.cat(model.visited[12 : 12 + 41]).numpy()[:, 0]  # after 10 steps, their last point and its answer
+    way = torch.cat(model.visited[13 : 13 + 41]).numpy()[
+        :, 0
+    ]  # after one image, 10 steps, their last point and its answer
     assert way[0] == 0.5
     whole = 0.3 * (1 if norm == 1 else 2) * (1 + np.cos(np.pi * np.arange(40) / 40)) / 2
     inside = np.abs(way[1:] - 0.5) < 0.3 - 1e-4

@@ -57,6 +57,15 @@ def figures(model: nn.Module, x: Tensor, y: Tensor, budget: Budget) -> Figures:
     return {(row.measure, row.attack, 0.0 if math.isnan(row.eps) else row.eps): row.value for row in rows}
 
 
+def test_an_audit_is_the_same_where_gradients_are_switched_off() -> None:
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 2)).eval(), torch.rand(8, 12)
+    wanted = figures(model, x, ONES, small((0.1, 0.3), "L2"))
+    with torch.inference_mode():
+        assert figures(model, x.clone(), ONES.clone(), small((0.1, 0.3), "L2")) == wanted
+    assert any(attack == "single-step/float64" for _, attack, _ in wanted)
+
+
 # ------------------------------------------------------------------------------------------------ stub attacks
 
 

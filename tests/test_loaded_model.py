@@ -37,3 +37,9 @@ def test_a_loaded_model_is_for_anyones_attack(run, order):
     for theirs in (cleverhans, clipped):
         torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=0)
         assert (model(theirs).argmax(1) != y).any()
+
+
+@pytest.mark.parametrize("device", ["meta", "cuda:99", "gpu"])
+def test_a_device_that_is_not_there_is_named(run, device):
+    with pytest.raises(zoo.BadInput, match=f"^device '{device}' is not there, expected cpu or cuda: "):
+        zoo.load(run, "vat", labels=50, seed=0, device=device)

@@ -160,6 +160,7 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> Classifie
 
     Of a small checkpoint: a `Classifier` with the model's encoder, which is all that its logits take.
     """
+    check_device(device)
     card = read_card(path)
     try:
         config = TypeAdapter(ModelConfig).validate_python(card["model"])
@@ -173,6 +174,14 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> Classifie
         raise BadInput(f"{path} does not hold the model its card describes ({reason})") from error
     model.card = card
     return model.eval().requires_grad_(False)
+
+
+def check_device(device: str | torch.device) -> None:
+    """Raises BadInput for a device that is not there, or has no numbers."""
+    try:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise BadInput(f"device {str(device)!r} is not there, expected cpu or cuda: {error}") from error
 
 
 class Together(nn.Module):
