@@ -31,12 +31,13 @@ from benchmark.store import command, environment
 from benchmark.suite import BUILT_IN, load_suite, plan, unchosen
 from benchmark.tune import tune
 from reports import render_speed
+from zoo.compiler import compiler_fault
 from zoo.config import MODELS
 from zoo.data import DATASETS
 from zoo.denormals import flushing
 from zoo.errors import BadInput
 from zoo.fused import Precision
-from zoo.training import Engine, has_compiler
+from zoo.training import Engine
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -112,7 +113,7 @@ def speed(
     cells = plan(suite, name, models=models, labels=(at,), precision=precision)
     check_precision(engine, cells)
     loaded = data_for(cells, data, device)
-    engine = engine or ("compiled" if has_compiler() and not loaded.images.is_cuda else "eager")
+    engine = engine or ("eager" if loaded.images.is_cuda or compiler_fault() else "compiled")
     measured = measure(cells, counts, loaded, engine)
     if measured.empty:
         raise BadInput("not enough GPU memory for any of these: give fewer --seeds, or --device cpu")

@@ -26,12 +26,13 @@ from benchmark.store import (
 )
 from benchmark.suite import Cell
 from zoo.checkpoints import Together, save_seed
+from zoo.compiler import compiler_fault
 from zoo.config import difference, fingerprint, plain
 from zoo.data import Dataset, subset_hash
 from zoo.errors import BadInput
 from zoo.fused import Precision
 from zoo.state import interrupted
-from zoo.training import Engine, Training, fitting_engine, train
+from zoo.training import Engine, Training, fitting_engine, train, worth_compiling
 
 FAILED = "failed.json"
 OWN = ("records.csv", "history.csv", "examples.csv", "state.safetensors", "provenance.json", FAILED, CONFIGURATION)
@@ -119,6 +120,8 @@ def run_cell(
     state = folder / "state.safetensors"
     for seeds in groups(untrained(cell, folder), state):
         check_room(cell, seeds, data.images.device)
+        if engine is None and worth_compiling(cell.training, data) and (fault := compiler_fault()):
+            listener.change(cell, f"eager steps, as {fault}")
         listener.change(cell, "training")
         write_json(folder / CONFIGURATION, configuration(cell))
         training = train(

@@ -10,10 +10,11 @@ import torch
 from click.core import ParameterSource
 
 from benchmark.suite import Cell
+from zoo.compiler import compiler_fault
 from zoo.data import Dataset, held_out, labelled_subset, load_dataset
 from zoo.errors import BadInput, quoted
 from zoo.fused import Precision
-from zoo.training import Engine, has_compiler
+from zoo.training import Engine
 
 
 def a_folder(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
@@ -39,8 +40,8 @@ precision_option = click.option(
 
 def chosen_engine(context: click.Context, parameter: click.Parameter, value: str) -> Engine | None:
     """None for auto. Raises BadInput for one that cannot be had."""
-    if value == "compiled" and not has_compiler():
-        raise BadInput("--engine-mode compiled: found no C++ compiler; install g++, or name one in CXX, or use eager")
+    if value == "compiled" and (fault := compiler_fault()):
+        raise BadInput(f"--engine-mode compiled: {fault}; install g++, or name one in CXX, or use eager")
     return None if value == "auto" else cast(Engine, value)
 
 
@@ -51,7 +52,7 @@ engine_option = click.option(
     default="auto",
     show_default=True,
     callback=chosen_engine,
-    help="auto: compiled where training is long enough to pay for it and there is a compiler, else eager.",
+    help="auto: compiled where training is long enough to pay for it and a compiler works, else eager.",
 )
 
 

@@ -10,10 +10,11 @@ from test_losses import RELEASED, build, expected
 
 import zoo
 from zoo.arithmetic import PLAIN, Calculating, calculating
+from zoo.compiler import compiler_fault
 from zoo.config import MODELS, TrainingConfig
 from zoo.fused import SMALL, Activate, Denoise, Distance, Fused, Normalise, matrix_precision
 from zoo.models import create
-from zoo.training import WORTH_COMPILING, fitting_engine, has_compiler
+from zoo.training import WORTH_COMPILING, fitting_engine
 
 CONFIG = TrainingConfig("digits", labels=100, labelled_batch=50, unlabelled_batch=100, epochs=50, decay_from=50)
 WIDE = {"widths": (64, 96, 64, 48, 10)}
@@ -143,9 +144,9 @@ def test_compiling_is_for_long_trainings(monkeypatch):
     steps = len(DIGITS.images) // CONFIG.unlabelled_batch
     short = TrainingConfig(**{**vars(CONFIG), "epochs": WORTH_COMPILING // steps, "decay_from": 0})
     long = TrainingConfig(**{**vars(short), "epochs": short.epochs + 1})
-    monkeypatch.setenv("CXX", "python3")
+    monkeypatch.setattr("zoo.training.compiler_fault", lambda: None)
     assert [fitting_engine(config, DIGITS) for config in (short, long)] == ["eager", "compiled"]
-    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setattr("zoo.training.compiler_fault", lambda: "found no C++ compiler")
     assert fitting_engine(long, DIGITS) == "eager"
 
 
@@ -180,9 +181,10 @@ def test_fifty_steps_of_the_chains_are_the_references(name, options):
 # Two warnings that torch's compiler raises about torch's own code:
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-@pytest.mark.skipif(not has_compiler(), reason="needs a C++ compiler")
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_fifty_compiled_steps_are_the_references(name, options):
+    if fault := compiler_fault():
+        pytest.skip(f"needs a C++ compiler: {fault}")
     compare("compiled", name, options)
 
 

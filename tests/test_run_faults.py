@@ -1,13 +1,18 @@
 """Suites in which some cells wait for `tune`, and terminals that cannot show everything."""
 
+import errno
 import io
 import json
+import os
+import subprocess
+import sys
 
 import pytest
-from running import fails, results, trained, write_suite
+from running import VAT_ONLY, fails, results, trained, write_suite
 from test_attack_command import BUDGET
 
 from benchmark import speed
+from zoo.compiler import compiler_fault
 
 pytestmark = pytest.mark.usefixtures("plain_pictures")
 UNCHOSEN = ('models = ["ladder", "vat"]', 'ranges = { rpt = [0.1, 1.0] }\nmodels = ["ladder", "rpt", "vat"]')
@@ -39,6 +44,46 @@ def test_what_is_chosen_is_timed_before_the_rest_is(tmp_path, call, monkeypatch)
     code, out, err = call("speed", *suite, "--models", "vat", "--seeds", "1")
     assert (code, err) == (0, [])
     assert any(f"training 1 of 3 cells of {suite[1]}, engine, extrapolated: " in line for line in out)
+
+
+def full(*_):
+    """A compiler whose folder is full."""
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("compiler", "fault"),
+    [
+        (None, "found no C++ compiler"),
+        ("/bin/g++", "compiling fails, OSError: [Errno 28] No space left on device"),
+    ],
+)
+def test_without_a_compiler_that_works_steps_are_eager_and_it_is_said(tmp_path, call, monkeypatch, compiler, fault):
+    suite = ("--suite", write_suite(tmp_path, VAT_ONLY), "--out", tmp_path / "run")
+    monkeypatch.setattr("zoo.training.WORTH_COMPILING", 1)
+    monkeypatch.setattr("torch.compile", full)
+    monkeypatch.setattr("shutil.which", lambda name: compiler)
+    compiler_fault.cache_clear()
+    try:
+        fails(call("run", *suite, "--engine-mode", "compiled"), f"--engine-mode compiled: {fault}; ", "or use eager")
+        assert not (tmp_path / "run").exists()
+        code, out, err = call("run", *suite)
+    finally:
+        compiler_fault.cache_clear()
+    assert (code, err, trained(out)) == (0, [], ["vat-50"])
+    assert out.count(f"vat-50: eager steps, as {fault}") == 1
+    noted = json.loads((tmp_path / "run/cells/vat-50/provenance.json").read_text())["stages"][0]
+    assert [sitting["engine"] for sitting in noted["sittings"]] == ["eager"]
+
+
+def test_a_broken_compiler_is_found_out_by_trying():
+    """Torch asks for CXX once a process, as it is imported."""
+    code = "from zoo.compiler import compiler_fault; print(compiler_fault())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"CXX": "false"}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("compiling fails, InductorError: InvalidCxxCompiler: No working C++ compiler found")
+    assert done.stdout.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", ["records.csv", "history.csv", "config.json"])

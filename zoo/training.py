@@ -1,7 +1,5 @@
 """The training loop: all seeds of a cell at once, written once for every model."""
 
-import os
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +14,7 @@ from zoo.arithmetic import PLAIN, calculating
 from zoo.captured import CapturedStep
 from zoo.checkpoints import write_tensors
 from zoo.classifier import Batch, Classifier, Noise, Shapes
+from zoo.compiler import compiler_fault
 from zoo.config import ModelConfig, TrainingConfig, plain
 from zoo.data import Dataset, divided
 from zoo.denormals import flushing, kept
@@ -237,16 +236,14 @@ def draw(generators: Sequence[torch.Generator], shapes: Shapes) -> dict[str, Ten
     return views(fill(flat, generators), shapes)
 
 
-def has_compiler() -> bool:
-    """Whether there is a C++ compiler, which compiled steps need."""
-    return shutil.which(os.environ.get("CXX", "g++")) is not None
+def worth_compiling(config: TrainingConfig, data: Dataset) -> bool:
+    """Whether compiled steps save more than compiling takes; on a GPU a captured step has little left to save."""
+    return not data.images.is_cuda and config.epochs * config.updates(len(data.images)) >= WORTH_COMPILING
 
 
 def fitting_engine(config: TrainingConfig, data: Dataset) -> Engine:
-    """On a CPU, compiled where that pays and can be; eager elsewhere."""
-    steps = config.epochs * config.updates(len(data.images))
-    pays = steps >= WORTH_COMPILING and not data.images.is_cuda
-    return "compiled" if pays and has_compiler() else "eager"
+    """Compiled where that pays and can be; eager elsewhere."""
+    return "compiled" if worth_compiling(config, data) and compiler_fault() is None else "eager"
 
 
 @kept()
