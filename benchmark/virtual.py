@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmark.attacking import VIRTUAL, checkpoint, diverged, finish, forget, load_seed, recorded, store
 from benchmark.locks import alone
-from benchmark.store import EXAMPLES, read_table, write_table
+from benchmark.store import EXAMPLES, read_table, stages, write_table
 from benchmark.suite import Cell
 from benchmark.transfer import Tell, origins, sources, trained_anew
 from zoo.classifier import Classifier
@@ -33,17 +33,28 @@ def show_each_other(cells: Sequence[Cell], among: Sequence[Cell], data: Dataset,
 
 
 def unshown(cells: Sequence[Cell], cell: Cell, run: Path) -> bool:
-    """Whether a record that could be made is missing, or another maker has been trained anew since."""
+    """Whether a record that could be made is missing, was of other images, or a maker has been trained anew since."""
     folder, radii = run / "cells" / cell.name, cell.attack.virtual
     if not radii:
         return False
     have = recorded(folder, MEASURE)
-    return trained_anew(STAGE, cells, cell, run) or any(
-        (seed, VIRTUAL + maker.model.name, "L2", eps) not in have
-        for seed in cell.seeds
-        for maker in makers(cells, cell, run, seed)
-        for eps in radii
+    before = {seed: stage.get("asked") for stage in stages(folder, STAGE) for seed in stage["seeds"]}
+    other = any(before.get(seed) not in (None, asked(cell)) for seed in cell.seeds)  # an earlier version noted none
+    return (
+        other
+        or trained_anew(STAGE, cells, cell, run)
+        or any(
+            (seed, VIRTUAL + maker.model.name, "L2", eps) not in have
+            for seed in cell.seeds
+            for maker in makers(cells, cell, run, seed)
+            for eps in radii
+        )
     )
+
+
+def asked(cell: Cell) -> dict[str, int]:
+    """How many images a cell is to be shown and how many of its own are to be kept, as the stage's note has it."""
+    return {"images": cell.attack.virtual_images, "drawn": cell.attack.virtual_drawn}
 
 
 def makers(cells: Sequence[Cell], cell: Cell, run: Path, seed: int) -> list[Cell]:
@@ -75,13 +86,13 @@ def store_shown(cells: Sequence[Cell], cell: Cell, data: Dataset, run: Path) -> 
                 if maker == cell:
                     images += drawn(model, moved, y, seed, eps, cell.attack.virtual_drawn)
     forget(folder, list(rows), lambda attack: attack.startswith(VIRTUAL))
-    finish(STAGE, list(rows), started, data, folder, sources=origins(cells, cell, run))
-    store(folder, rows)
-    if images:
-        have = read_table(folder / "examples.csv", EXAMPLES)
-        new = pd.DataFrame(images, columns=list(EXAMPLES)).astype(EXAMPLES)
-        others = have[~have["seed"].isin(new["seed"])]
-        write_table(folder / "examples.csv", pd.concat([others, new], ignore_index=True), EXAMPLES)
+    finish(STAGE, list(rows), started, data, folder, sources=origins(cells, cell, run), asked=asked(cell))
+    have = read_table(folder / "examples.csv", EXAMPLES)
+    new = pd.DataFrame(images, columns=list(EXAMPLES)).astype(EXAMPLES)
+    kept_before = have[~have["seed"].isin(rows)]
+    if len(have) or len(new):
+        write_table(folder / "examples.csv", pd.concat([kept_before, new], ignore_index=True), EXAMPLES)
+    store(folder, rows)  # last: they say that all of it is done
 
 
 def directions(model: Classifier, x: Tensor, seed: int) -> Tensor:

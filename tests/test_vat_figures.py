@@ -185,6 +185,25 @@ def test_examples_of_seeds_trained_earlier_stay(tmp_path, call):
     assert kept.groupby("seed").size().to_dict() == {0: 4, 1: 4}
 
 
+def test_examples_of_other_images_are_measured_anew(tmp_path, call):
+    def change(images, drawn):
+        more = f"eps = [0.1]\nvirtual = [0.5]\nvirtual_images = {images}\nvirtual_drawn = {drawn}\n"
+        suite = write_suite(tmp_path, VAT_ONLY, ("eps = [0.1]\n", more))
+        code, out, _ = call("run", "--suite", suite, "--out", tmp_path / "run")
+        records, kept = (pd.read_csv(tmp_path / "run/cells/vat-50" / name) for name in ("records.csv", "examples.csv"))
+        shown = records[records["measure"] == "misidentified"]
+        assert code == 0
+        did = [stage for stage in ("training", "virtual adversarial examples") if f"vat-50: {stage}" in out]
+        return len(did), set(shown["n"]), len(shown), len(kept)
+
+    assert change(40, 2) == (2, {40}, 2, 2 * 2 * 2)
+    assert change(40, 2) == (0, {40}, 2, 2 * 2 * 2)
+    assert change(30, 2) == (1, {30}, 2, 2 * 2 * 2)
+    assert change(30, 3) == (1, {30}, 2, 2 * 2 * 3)
+    assert change(30, 0) == (1, {30}, 2, 0)
+    assert change(30, 0) == (0, {30}, 2, 0)
+
+
 def by_autograd(model, x, d, eps):
     """x + r from the gradient of KL(p(x) || p(x + xi d)) in float64 at a small xi: equations 12 to 14."""
     d = d.double() / d.double().norm(dim=-1, keepdim=True)
