@@ -26,7 +26,7 @@ from attacks.norms import NORMS
 
 Ball = Literal["L1", "L2", "Linf"]
 Count = Annotated[int, Field(gt=0, le=10**6)]
-Radius = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Radius = Annotated[float, Field(gt=0, le=1e30, allow_inf_nan=False)]  # float32 ends at 3e38
 BALLS: Mapping[str, float] = MappingProxyType({"L1": 1, "L2": 2, "Linf": math.inf})
 STEPS_IN = {"L1": ("L1-spread", "L1-pixel"), "L2": ("L2",), "Linf": ("Linf",)}
 EPS: dict[Ball, tuple[float, ...]] = {

@@ -10,7 +10,9 @@ import torch
 from attacks import MEANINGS, NORMS
 from benchmark.attack import AUDITED, attack
 from benchmark.collect import commit
+from benchmark.locks import alone
 from benchmark.options import (
+    FOLDER,
     a_folder,
     check_precision,
     data_for,
@@ -28,7 +30,7 @@ from benchmark.release import release
 from benchmark.run import run
 from benchmark.speed import hours, measure
 from benchmark.store import command, environment
-from benchmark.suite import BUILT_IN, load_suite, plan, unchosen
+from benchmark.suite import BUILT_IN, MOST_SEEDS, load_suite, plan, unchosen
 from benchmark.tune import tune
 from reports import render_speed
 from zoo.compiler import compiler_fault
@@ -51,7 +53,7 @@ cli.add_command(run)
 @cli.command()
 @click.option("--suite", "name", help="A built-in suite, or a TOML file of your own.")
 @out_option
-@click.option("--merge", type=click.Path(path_type=Path), multiple=True, help="Another run of the suite; repeatable.")
+@click.option("--merge", type=FOLDER, multiple=True, help="Another run of the suite; repeatable.")
 @click.option(
     "--published", is_flag=True, help="All of published/, and its tables in README.md and docs/, instead of one suite."
 )
@@ -80,9 +82,7 @@ def report(name: str | None, out: Path | None, merge: tuple[Path, ...], publishe
 
 @cli.command()
 @click.option("--suite", "name", default="full", show_default=True, help="Whose models, batches and cells are meant.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("runs/speed"), show_default=True, callback=a_folder
-)
+@click.option("--out", type=FOLDER, default=Path("runs/speed"), show_default=True, callback=a_folder)
 @data_option
 @device_option
 @click.option("--models", type=names, default="", help="Only these, e.g. ladder,lvan-lw.")
@@ -107,12 +107,14 @@ def speed(
     """Time the engine beside the plain reference and beside what this machine could do at most."""
     suite = load_suite(name)
     at = [*suite.labels][min(1, len(suite.labels) - 1)] if labels is None else labels
-    if min(counts) < 1:
-        raise BadInput("--seeds: expected numbers of seeds of 1 or more, e.g. 1,2,10")
+    if min(counts) < 1 or max(counts) > MOST_SEEDS:
+        raise BadInput(f"--seeds: expected numbers of seeds from 1 to {MOST_SEEDS}, e.g. 1,2,10")
     everything = plan(suite, name, precision=precision, chosen=True)
     cells = plan(suite, name, models=models, labels=(at,), precision=precision)
     check_precision(engine, cells)
     loaded = data_for(cells, data, device)
+    with alone(out, wait=True):  # where that cannot be written, it is found now
+        pass
     engine = engine or ("eager" if loaded.images.is_cuda or compiler_fault() else "compiled")
     measured = measure(cells, counts, loaded, engine)
     if measured.empty:

@@ -1,5 +1,6 @@
 """What several commands take: their options, and what these come to."""
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,26 @@ from zoo.fused import Precision
 from zoo.training import Engine
 
 
+class Folder(click.Path):
+    """A folder whose name every file format here can take."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Raises click.BadParameter for "", as of an unset variable, and for bytes that are no text."""
+        if value == "":
+            self.fail("expected a folder, got an empty name", param, ctx)
+        try:
+            os.fsencode(value).decode()
+        except UnicodeDecodeError:
+            self.fail(f"expected a name in UTF-8, got {str(value)!a}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FOLDER = Folder()
+
+
 def a_folder(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
     """Raises BadInput, before the first hour is spent, for a path that a file is in the way of."""
     there = None if value is None else next(each for each in (value, *value.parents) if each.exists())
@@ -26,12 +47,8 @@ def a_folder(context: click.Context, parameter: click.Parameter, value: Path | N
 
 
 suite_option = click.option("--suite", "name", required=True, help="A built-in suite, or a TOML file of your own.")
-out_option = click.option(
-    "--out", type=click.Path(path_type=Path), callback=a_folder, help="The run's folder; default runs/<suite>."
-)
-data_option = click.option(
-    "--data", type=click.Path(path_type=Path), help="Folder with torchvision's layout; else $BENCHMARK_DATA."
-)
+out_option = click.option("--out", type=FOLDER, callback=a_folder, help="The run's folder; default runs/<suite>.")
+data_option = click.option("--data", type=FOLDER, help="Folder with torchvision's layout; else $BENCHMARK_DATA.")
 device_option = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 precision_option = click.option(
     "--precision", type=click.Choice(get_args(Precision)), help="Of training's products; default: the suite's."

@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,13 +10,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from attacks import NORMS, Budget, meaning
 from zoo.config import (
     FIXED,
     LADDERS,
+    LARGEST,
     MODELS,
     OF_COST,
     STRICT,
@@ -40,21 +42,30 @@ def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+def as_counts(tables: Any) -> Any:
+    """Refuse a name that is a number in another way than it is written: "050" would be a second 50."""
+    for name in tables if isinstance(tables, dict) else ():
+        if isinstance(name, str) and not re.fullmatch(r"[1-9]\d*", name):
+            raise BadInput(f"expected a number of labels, e.g. [labels.50], got {quoted(name)}")
+    return tables
+
+
 def ascending(ends: tuple[float, float]) -> tuple[float, float]:
     """Refuse a range that cannot be divided evenly in logarithm."""
     low, high = ends
-    if not 0 < low < high:
-        raise BadInput(f"expected 0 < low < high, got [{low:g}, {high:g}]")
+    if not 0 < low < high <= LARGEST:
+        raise BadInput(f"expected 0 < low < high, at most {LARGEST:g}, got [{low:g}, {high:g}]")
     return ends
 
 
 MOST_BYTES = 2**20  # of a suite's file
+MOST_SEEDS = 1000  # of a cell
 Names = Annotated[tuple[str, ...], Field(max_length=100)]
-Radius = Annotated[float, Field(ge=0)]
+Radius = Annotated[float, Field(ge=0, le=LARGEST)]
 Radii = Annotated[tuple[Radius, ...], Field(max_length=1000)]
 Range = Annotated[tuple[float, float], AfterValidator(ascending)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy's generators take
-Seeds = Annotated[tuple[Seed, ...], Field(min_length=1, max_length=1000), AfterValidator(distinct)]
+Seeds = Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MOST_SEEDS), AfterValidator(distinct)]
 NOT_OF_MODEL = {"name", "widths", "hyperparameters"}
 NOT_OF_TRAINING = {"dataset", "labels", "labelled_batch"}
 OF_THE_VAT_PAPER = ("vat-demo", "vat-quick", "vat-semi", "vat-supervised", "vat-figures")
@@ -96,7 +107,7 @@ class Suite:
     training: dict[str, Any]
     attack: AttackConfig
     models: Annotated[tuple[str, ...], Field(min_length=1, max_length=100), AfterValidator(distinct)]
-    labels: dict[int, LabelPlan] = Field(min_length=1, max_length=10_000)
+    labels: Annotated[dict[int, LabelPlan], BeforeValidator(as_counts)] = Field(min_length=1, max_length=10_000)
     model: dict[str, Any] = Field(default_factory=dict)  # for all models; a table by a model's name for that one alone
     hyperparameters: dict[str, Hyperparameters] = Field(default_factory=dict)  # by cell, else model, else Appendix A
     ranges: dict[str, Range] = Field(default_factory=dict)  # of eps, by model: what `tune` searches
@@ -125,7 +136,7 @@ def source_of(name: str) -> tuple[str, str]:
     if not name.endswith(".toml"):
         raise unknown("suite", name, [*BUILT_IN, "<file>.toml"])
     try:
-        return name, read_text(Path(name), MOST_BYTES)
+        return name, read_text(Path(name), MOST_BYTES).removeprefix("\ufeff")  # which some editors begin with
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{name} cannot be read ({error}): expected a suite's TOML file") from error
 
@@ -168,7 +179,7 @@ def plan(
     if seeds:
         seeds = validated(LabelPlan, {"seeds": tuple(seeds), "labelled_batch": 1}, "--seeds").seeds
     return [
-        cell(suite, source, model, count, tuple(seeds) or suite.labels[count].seeds)
+        cell(suite, source, model, count, tuple(sorted(seeds or suite.labels[count].seeds)))  # one order, one rounding
         for count in suite.labels
         for model in suite.models
         if (not models or model in models) and (not labels or count in labels)

@@ -32,7 +32,18 @@ from benchmark.store import made_by, merge, note, read_json, read_table, write_j
 from benchmark.suite import Cell, Suite, plan, source_of, suite_of, unchosen
 from reports.cells import TUNING
 from zoo.checkpoints import write_whole
-from zoo.config import ADVERSARIAL, FIXED, LATER, WITH_ALPHA, Count, Hyperparameters, TrainingConfig, canonical
+from zoo.config import (
+    ADVERSARIAL,
+    FIXED,
+    LARGEST,
+    LATER,
+    MOST,
+    WITH_ALPHA,
+    Count,
+    Hyperparameters,
+    TrainingConfig,
+    canonical,
+)
 from zoo.data import Dataset, held_out, labelled_subset
 from zoo.denormals import flushing
 from zoo.errors import BadInput
@@ -51,9 +62,9 @@ MEASURED = (
     "train_images",
     "points_at",
 )
-SIZE: TypeAdapter[float] = TypeAdapter(Annotated[float, Field(ge=0, allow_inf_nan=False)])
+SIZE: TypeAdapter[float] = TypeAdapter(Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)])
 ITERATIONS: TypeAdapter[int] = TypeAdapter(Count)
-sizes = CommaList(SIZE.validate_python, "finite numbers from 0 up")
+sizes = CommaList(SIZE.validate_python, f"finite numbers from 0 up, at most {LARGEST:g},")
 counts = CommaList(ITERATIONS.validate_python, "whole numbers from 0 to 1000")
 
 
@@ -84,8 +95,10 @@ class Candidate:
 @click.option("--eps", type=sizes, default="", help="Candidates; default: --count of them over the range.")
 @click.option("--alpha", type=sizes, default="1", show_default=True, help="Candidates, e.g. 0.1,1,10.")
 @click.option("--power-iterations", "iterations", type=counts, default="", help="Candidates, e.g. 0,1,2,4.")
-@click.option("--count", type=click.IntRange(min=2), default=6, show_default=True, help="Of eps, evenly in logarithm.")
-@click.option("--updates", type=click.IntRange(min=1), help="Of every candidate; default: the suite's.")
+@click.option(
+    "--count", type=click.IntRange(2, 1000), default=6, show_default=True, help="Of eps, evenly in logarithm."
+)
+@click.option("--updates", type=click.IntRange(1, MOST), help="Of every candidate; default: the suite's.")
 @click.option("--validation", type=click.IntRange(min=1), help="Images held out; default: the suite's, or 10,000.")
 @precision_option
 @engine_option
@@ -127,6 +140,8 @@ def tune(
         radii = eps or evenly(suite, name, cell, count)
         budgeted = with_budget(cell.training, len(apart.images), updates)
         tried += [*candidates(cell, budgeted, radii, alpha, iterations)]
+    with alone(folder, wait=True):  # where that cannot be written, it is found now
+        pass
     for candidate in tried:
         if missing := unmeasured(candidate, table, held):
             measure(candidate, missing, apart, table, engine)

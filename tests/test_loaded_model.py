@@ -1,6 +1,7 @@
 """A model from the zoo in the hands of others: CleverHans and Foolbox take it as it is."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -43,3 +44,13 @@ def test_a_loaded_model_is_for_anyones_attack(run, order):
 def test_a_device_that_is_not_there_is_named(run, device):
     with pytest.raises(zoo.BadInput, match=f"^device '{device}' is not there, expected cpu or cuda: "):
         zoo.load(run, "vat", labels=50, seed=0, device=device)
+
+
+def test_a_checkpoint_that_may_not_be_read_is_not_called_broken(run, monkeypatch):
+    def forbidden(path, mode):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", forbidden)
+    wanted = r"seed-0.safetensors cannot be read \(Permission denied\): expected a checkpoint that may be$"
+    with pytest.raises(zoo.BadInput, match=wanted):
+        zoo.load(run, "vat", labels=50, seed=0)

@@ -2,6 +2,7 @@
 
 import pickle
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 from running import cells_of, write_suite
@@ -37,6 +38,19 @@ def test_a_plan_is_restricted_to_what_is_named():
     cells = cells_of("full", models=["lvan", "vat"], labels=[1000, 50], seeds=[7])
     assert [cell.name for cell in cells] == ["vat-50", "lvan-50", "vat-1000", "lvan-1000"]
     assert {cell.seeds for cell in cells} == {(7,)}
+
+
+def test_seeds_train_in_one_order_whatever_order_they_are_named_in(tmp_path):
+    swapped = write_suite(tmp_path, ("seeds = [0, 1]", "seeds = [1, 0]"))
+    assert [cell.seeds for cell in plan(load_suite(swapped), swapped)] == [(0, 1)] * 2
+    assert [cell.seeds for cell in plan(load_suite(swapped), swapped, seeds=(7, 3, 5))] == [(3, 5, 7)] * 2
+
+
+def test_an_editors_mark_at_the_beginning_is_no_part_of_a_suite(tmp_path):
+    path = Path(write_suite(tmp_path))
+    wanted = load_suite(str(path))
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert load_suite(str(path)) == wanted
 
 
 def test_cells_without_hyperparameters_are_refused_or_left_out():
@@ -203,8 +217,13 @@ BAD_SUITES = {
     "wrong type": ([("epochs = 2", 'epochs = "many"')], "epochs", "integer", "'many'"),
     "broken whole number": ([("epochs = 2", "epochs = 2.5")], "epochs", "integer", "2.5"),
     "seeds no list": ([("seeds = [0, 1]", "seeds = 0")], "labels.50.seeds", "got 0"),
+    "a count twice": (
+        [("[training]", '[labels."050"]\nseeds = [3]\nlabelled_batch = 50\n[training]')],
+        "labels",
+        "'050'",
+    ),
     "no seeds": ([("seeds = [0, 1]", "seeds = []")], "labels.50.seeds", "at least 1"),
-    "labels no number": ([("[labels.50]", "[labels.few]")], "labels.few", "integer"),
+    "labels no number": ([("[labels.50]", "[labels.few]")], "labels", "[labels.50]", "'few'"),
     "unknown model": ([('"ladder"', '"laddr"')], "'laddr'", "'ladder'"),
     "unknown norm": ([('"Linf"', '"Linff"')], "'Linff'", "'Linf'"),
     "unknown data set": ([('"digits"', '"digit"')], "'digit'", "'digits'"),

@@ -69,7 +69,7 @@ def test_a_suite_is_refused_until_it_is_tuned(suite, call):
         (("--validation", "1297"), ("1297 validation images of 1297", "--validation")),
         (("--models", "supervised"), ("no model with an eps",)),
         (("--models", "vatt"), ("did you mean 'vat'",)),
-        (("--eps", "a"), ("--eps", "expected finite numbers from 0 up separated by commas")),
+        (("--eps", "a"), ("--eps", "expected finite numbers from 0 up, at most 1e+30, separated by commas")),
     ],
 )
 def test_what_cannot_be_tuned_is_told(suite, call, options, said):

@@ -73,6 +73,10 @@ def read_tensors(
     if not path.is_file():
         raise BadInput(f"{path} is {'no regular file: expected one' if path.exists() else 'missing'}")
     try:
+        path.open("rb").close()
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read ({error.strerror}): expected a checkpoint that may be") from error
+    try:
         with safe_open(path, "pt", device=str(device)) as file:
             card = json.loads((file.metadata() or {})["card"])
             if not isinstance(card, dict):

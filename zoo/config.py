@@ -24,7 +24,9 @@ Averaged = Literal["unlabelled", "labelled", "corrupted"]  # corrupted: labelled
 Amount = Annotated[int, Field(gt=0, le=MOST)]
 Natural = Annotated[int, Field(ge=0, le=MOST)]
 Width = Annotated[int, Field(le=2**16)]
-Layered = Annotated[tuple[float, ...], Field(max_length=64)]
+LARGEST = 1e30  # of a real number: float32 ends at 3e38
+Real = Annotated[float, Field(le=LARGEST)]
+Layered = Annotated[tuple[Real, ...], Field(max_length=64)]
 MOST_WEIGHTS = 10**8  # of an encoder: a configuration from elsewhere must not fill the memory
 STRICT = ConfigDict(extra="forbid", strict=False, allow_inf_nan=False)
 RPT, ADVERSARIAL = ("rpt", "rpt-9"), ("adversarial-linf", "adversarial-l2")
@@ -79,7 +81,7 @@ class Hyperparameters:
 
     denoising_weights: Layered = ()  # lambda(l) of the ladder's cost
     eps: Layered = ()  # radius of the perturbation; one value: the input alone is perturbed
-    alpha: float = Field(default=1.0, ge=0)  # weight of the (virtual) adversarial cost: VAT paper eq. 8
+    alpha: Real = Field(default=1.0, ge=0)  # weight of the (virtual) adversarial cost: VAT paper eq. 8
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -89,13 +91,13 @@ class ModelConfig:
     name: str
     widths: Annotated[tuple[Width, ...], Field(max_length=64)]  # units of layers 0 (input) .. L (classes)
     hyperparameters: Hyperparameters = Hyperparameters()
-    corruption_sd: float = Field(default=0.3, ge=0)  # Gaussian noise of the ladder's corrupted path, every layer
-    hidden_sd: float = Field(default=0.5, ge=0)  # Gaussian noise on hidden layers: VAT's passes, and passes that find r
+    corruption_sd: Real = Field(default=0.3, ge=0)  # Gaussian noise of the ladder's corrupted path, every layer
+    hidden_sd: Real = Field(default=0.5, ge=0)  # Gaussian noise on hidden layers: VAT's passes, and passes that find r
     power_iterations: Count | Annotated[tuple[Count, ...], Field(max_length=64)] = (
         3  # K, for all layers or for 0, 1, ...; 0: a random perturbation
     )
     norm: Literal["L2", "Linf"] = "L2"  # what bounds the perturbation
-    xi: float | None = Field(default=None, gt=0)  # None: exact Hessian products; else finite differences, fresh noise
+    xi: Real | None = Field(default=None, gt=0)  # None: exact Hessian products; else finite differences, fresh noise
     perturbed: Literal["unlabelled", "labelled", "all"] = "unlabelled"  # which examples of a batch
     perturbations: int = Field(default=1, gt=0, le=1000)  # directions drawn for each example, their costs averaged
     sign: Literal["drawn", "larger"] = "drawn"  # of a cost's r: the start's, or of r and -r the one that costs more
@@ -167,14 +169,14 @@ class TrainingConfig:
     unlabelled_batch: Amount
     epochs: Amount
     decay_from: Natural  # epoch from which the learning rate falls
-    learning_rate: float = Field(default=0.002, gt=0)  # of Adam
+    learning_rate: Real = Field(default=0.002, gt=0)  # of Adam
     decay: Literal["linear", "exponential"] = "linear"  # to 0 after the last epoch; by 0.9 an epoch (VAT paper, App. A)
     epoch_updates: Amount | None = None  # updates in an epoch; None: one pass over unlabelled images
     validation: Natural = 0  # training images held out (VAT paper, App. C): `zoo.data.held_out`
     precision: Precision = "float32"  # of the matrix products in a training step
     evaluate_every: Amount = 1  # epochs between measurements of the test error
     smoothness_every: Amount = 1  # epochs between measurements of the virtual adversarial cost
-    smoothness_eps: float = Field(default=5.0, gt=0)  # its radius (L2): VAL paper, Figure 3
+    smoothness_eps: Real = Field(default=5.0, gt=0)  # its radius (L2): VAL paper, Figure 3
     smoothness_iterations: Count = 1  # its power iterations, whatever the model was trained with
     smoothness_images: Amount = 1000  # the first so many test images
     deviation_every: Amount | None = None  # epochs between measurements of VAT paper eq. 21
