@@ -3,10 +3,12 @@
 import hashlib
 import importlib
 import math
+import os
 import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -23,27 +25,52 @@ from benchmark.locks import alone
 from benchmark.store import RECORDS, read_json, write_json, write_table
 from benchmark.suite import AttackConfig
 from zoo.data import Dataset
-from zoo.errors import BadInput
+from zoo.errors import BadInput, told
 
 IDENTITY = "model.json"
+THEIRS = (Exception, SystemExit)  # what code that is not ours may raise
 OF_A_RUN = ("config.json", "seed-*", "history.csv", "provenance.json", "tuning.csv", "cells", "suite.json")
 
 
 def own_model(spec: str, device: torch.device) -> nn.Module:
-    """What the factory of `package.module:factory` makes, on the device. Raises BadInput where that is no model."""
+    """What the factory of `package.module:factory` makes, on the device. Raises BadInput where that is no model.
+
+    The working directory is as before, wherever the factory has gone.
+    """
     module, _, factory = spec.partition(":")
     if not module or not factory:
         raise BadInput(f"--model {spec}: expected package.module:factory")
-    sys.path.insert(0, str(Path.cwd()))
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
     try:
         model = getattr(importlib.import_module(module), factory)()
-    except (Exception, SystemExit) as error:  # of code that is not ours
-        raise BadInput(f"--model {spec}: {type(error).__name__}: {error}") from error
+        if isinstance(model, nn.Module):
+            return model.to(device)
+    except THEIRS as error:
+        raise BadInput(f"--model {spec}: {told(error)}") from error
     finally:
-        sys.path.remove(str(Path.cwd()))
-    if not isinstance(model, nn.Module):
-        raise BadInput(f"--model {spec}: expected {factory}() to give an nn.Module, got {type(model).__name__}")
-    return model.to(device)
+        os.chdir(here)
+        if here in sys.path:
+            sys.path.remove(here)
+    raise BadInput(f"--model {spec}: expected {factory}() to give an nn.Module, got {type(model).__name__}")
+
+
+class Guarded(nn.Module):
+    """A model whose failures say whose they are: raises BadInput for whatever it raises itself."""
+
+    def __init__(self, model: nn.Module, spec: str) -> None:
+        super().__init__()
+        self.model, self.spec = model, spec
+        self.training = model.training
+
+    def forward(self, x: Tensor) -> Any:
+        """The model's answer."""
+        try:
+            return self.model(x)
+        except torch.OutOfMemoryError:
+            raise
+        except THEIRS as error:
+            raise BadInput(f"--model {self.spec} fails under attack: {told(error)}") from error
 
 
 def fitting(model: nn.Module, data: Dataset, spec: str) -> tuple[Dataset, Tensor]:
@@ -60,8 +87,8 @@ def fitting(model: nn.Module, data: Dataset, spec: str) -> tuple[Dataset, Tensor
         try:
             with torch.no_grad():
                 model(images[:2])
-        except Exception as error:  # of code that is not ours
-            refused = f"{refused}; {error}" if refused else str(error)
+        except THEIRS as error:
+            refused = f"{refused}; {told(error)}" if refused else told(error)
             continue
         try:
             check_model(model)
@@ -73,8 +100,9 @@ def fitting(model: nn.Module, data: Dataset, spec: str) -> tuple[Dataset, Tensor
             fgm(model, images[:2], eps=0.1, norm=2)
             given = answers(model, images)
             check_answers(given, data.test_labels)
-        except Exception as error:  # of code that is not ours
-            raise BadInput(f"--model {spec}: {error}") from error
+        except THEIRS as error:
+            said = error if isinstance(error, ValueError) else told(error)
+            raise BadInput(f"--model {spec}: {said}") from error
         return replace(data, test_images=images), given
     taken = " nor ".join(f"(N, {', '.join(map(str, shape))})" for shape in shapes)
     raise BadInput(f"--model {spec} takes {'neither' if len(shapes) > 1 else 'no'} {taken} images: {refused}")
@@ -85,8 +113,9 @@ def attack_own_model(spec: str, data: Dataset, config: AttackConfig, folder: Pat
 
     What the folder already has is not made again.
     """
-    model = own_model(spec, data.images.device)
-    data, given = fitting(model, data, spec)
+    bare = own_model(spec, data.images.device)
+    data, given = fitting(bare, data, spec)
+    model = Guarded(bare, spec)
     if not runs_in_float64(model, data.test_images):
         config = replace(config, meanings=tuple(name for name in config.meanings if not meaning(name).float64))
         say(spec, "does not calculate in float64: what needs that is not run")

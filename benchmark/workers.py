@@ -8,7 +8,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from benchmark.locks import Held, alone
 from benchmark.options import pick_device
 from benchmark.suite import Cell
 from zoo.data import Dataset, load_dataset
-from zoo.errors import BadInput
+from zoo.errors import BadInput, told
 from zoo.training import Engine
 
 
@@ -84,9 +83,7 @@ def attempt(cell: Cell, job: Job, listener: Listener, load: Callable[[], Dataset
     except OSError as error:
         return End("stop", str(error))
     except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        said = " ".join(str(error).split())[:300]
-        return End("died", f"{type(error).__name__}: {said} ({Path(where.filename).name}, line {where.lineno})")
+        return End("died", told(error))
     return End("done")
 
 

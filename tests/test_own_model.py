@@ -13,6 +13,7 @@ from benchmark.own_model import IDENTITY
 pytestmark = pytest.mark.usefixtures("plain_pictures")
 
 MODELS = """
+import os
 import torch
 from torch import nn
 
@@ -83,6 +84,28 @@ class Few(Flat):
         assert len(x) <= 200, "too many at once"
         return super().forward(x)
 
+class Quits(Flat):
+    def forward(self, x):
+        raise SystemExit(3)
+
+class Fixed(Flat):
+    def to(self, device):
+        raise RuntimeError("stays where it is")
+
+class Tires(Flat):
+    def forward(self, x):
+        self.asked = getattr(self, "asked", 0) + 1
+        if self.asked > 500:
+            raise SystemExit("tired")
+        return super().forward(x)
+
+def quits(): return Quits().eval()
+def fixed(): return Fixed().eval()
+def tires(): return Tires().eval()
+def asserts(): assert False
+def wanders():
+    os.chdir("/")
+    return linear()
 def half(): return Half().eval()
 def few(): return Few().eval()
 def other(): return Flat().eval()
@@ -100,7 +123,7 @@ def theirs(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("factory", ["linear", "images_only", "rows_only"])
+@pytest.mark.parametrize("factory", ["linear", "images_only", "rows_only", "wanders"])
 def test_anyones_model_gets_curves_and_audit(theirs, call, factory):
     code, out, err = call("attack", "--model", f"theirs:{factory}", "--data", "digits", "--images", "20", "--out", "o")
     assert (code, err) == (0, [])
@@ -131,6 +154,9 @@ def test_anyones_model_gets_curves_and_audit(theirs, call, factory):
         "theirs:half": "expected logits of dtype float32 or float64, got bfloat16",
         "theirs:few": "too many at once",
         "theirs:leaves": "SystemExit: 3",
+        "theirs:quits": "takes neither (N, 1, 8, 8) nor (N, 64) images: SystemExit: 3 (theirs.py, line ",
+        "theirs:fixed": "RuntimeError: stays where it is (theirs.py, line ",
+        "theirs:asserts": "AssertionError (theirs.py, line ",
         "theirs:no_model": "expected no_model() to give an nn.Module, got str",
         "theirs:raises": "RuntimeError: no weights here",
         "theirs:absent": "AttributeError: module 'theirs' has no attribute 'absent'",
@@ -141,6 +167,12 @@ def test_anyones_model_gets_curves_and_audit(theirs, call, factory):
 def test_what_is_no_sound_model_is_one_line(theirs, call, factory, said):
     fails(call("attack", "--model", factory, "--data", "digits", "--out", "o"), f"--model {factory}", said)
     assert not (theirs / "o").exists()
+
+
+def test_a_model_that_fails_in_the_middle_is_named_and_what_was_found_stays(theirs, call):
+    typed = ("attack", "--model", "theirs:tires", "--data", "digits", "--images", "20", "--out", "o")
+    fails(call(*typed), "--model theirs:tires fails under attack: SystemExit: tired (theirs.py, line ")
+    assert set(records(theirs / "o")["measure"]) == {"test_error", *ATTACK_MEASURES}
 
 
 def test_an_answer_that_depends_on_its_company_is_seen(theirs, call):

@@ -2,7 +2,9 @@
 
 import difflib
 import reprlib
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 shortened = reprlib.Repr()
 shortened.maxstring = shortened.maxother = shortened.maxlong = 200
@@ -11,6 +13,13 @@ shortened.maxstring = shortened.maxother = shortened.maxlong = 200
 def quoted(value: object) -> str:
     """A value as an error shows it: of one that is nested thousands deep, or as long, the beginning."""
     return shortened.repr(value)
+
+
+def told(error: BaseException) -> str:
+    """An exception that nobody foresaw, in a line: of what kind, what it says, and where it was raised."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    said = f": {' '.join(str(error).split())[:300]}" if str(error) else ""
+    return f"{type(error).__name__}{said} ({Path(where.filename).name}, line {where.lineno})"
 
 
 class BadInput(ValueError):
