@@ -157,24 +157,23 @@ def store_audit(
 ) -> None:
     """Audit one model, in the place of any earlier audit of it; of a diverged one the records say so.
 
-    What transfers to it goes too: it is measured at the audit's radii.
+    What transfers to it goes too: it is measured at the audit's radii. Raises BadInput for a model that cannot be
+    audited.
     """
     started = time.monotonic()
     if diverged(folder, seed):
         rows: list[Any] = [("attacked_error", *setting, math.nan, 0) for setting in audited(budget)]
     else:
-        rows = audit_rows(load(), data, budget, tell)
+        try:
+            found = audit(load(), data.test_images, data.test_labels, budget, tell)
+        except BadInput:
+            raise
+        except ValueError as error:
+            raise BadInput(f"{folder}, seed {seed}: the model cannot be audited: {error}") from error
+        rows = [astuple(finding) for finding in found]
     forget(folder, [seed], lambda attack: attack != "" and not attack.startswith(NOT_OF_AUDIT))
     finish("audit", [seed], started, data, folder, budget=spent(budget))
     store(folder, {seed: rows})
-
-
-def audit_rows(model: nn.Module, data: Dataset, budget: Budget, tell: Callable[[str], None]) -> list[Any]:
-    """(measure, attack, norm, eps, value, n) of an audit. Raises BadInput for a model that cannot be audited."""
-    try:
-        return [astuple(finding) for finding in audit(model, data.test_images, data.test_labels, budget, tell)]
-    except ValueError as error:
-        raise BadInput(f"the model cannot be audited: {error}") from error
 
 
 def diverged(folder: Path, seed: int) -> bool:

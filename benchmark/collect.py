@@ -28,7 +28,7 @@ THREAT_MODEL = {
 TRAINING_IMAGES = dict.fromkeys(CHECKSUMS, 60_000)
 PLACE = ["dataset", "model", "labels"]
 OF_NO_ATTACK = ("test_error", "lowest_test_error")
-ABOUT = ("config.json", "provenance.json")  # of a cell
+ABOUT = ("config.json", "provenance.json", "history.csv")  # of a cell
 NOT_KEYS = ("label", "predicted", "pixels")
 
 

@@ -3,11 +3,13 @@
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 from benchmark.cell import FAILED, Listener
+from benchmark.locks import Held, alone
 from benchmark.store import read_json, write_json
 from benchmark.suite import Cell
 
@@ -90,7 +92,9 @@ def dispatch(cells: Iterable[Cell], pool: Pool, listener: Listener, folder: Path
                 waiting.appendleft((0.0, cell))
             elif event.how != "done":
                 failed[cell.name] = event.reason
-                write_json(folder / "cells" / cell.name / FAILED, {"reason": event.reason})
+                own = folder / "cells" / cell.name
+                with suppress(Held), alone(own):  # who has it by now will say what becomes of it
+                    write_json(own / FAILED, {"reason": event.reason})
                 listener.change(cell, "failed")
     return failed
 

@@ -29,11 +29,14 @@ def alone(folder: Path, *, wait: bool = False, linked: bool = False) -> Iterator
         own_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / NAME
-    lock = FileLock(path, timeout=-1 if wait else 0, fallback_to_soft=False)
+    lock = FileLock(path, timeout=-1, fallback_to_soft=False)
     try:
-        lock.acquire()
+        lock.acquire(timeout=0)
     except Timeout:
-        raise Held(holder(path)) from None
+        if not wait:
+            raise Held(holder(path)) from None
+        print(f"waiting for {folder}, {holder(path)} has it", flush=True)
+        lock.acquire()
     try:
         path.write_text(f"process {os.getpid()} on {platform.node()}\n")
         remove_parts(folder)

@@ -37,10 +37,12 @@ def collected(name: str, runs: Sequence[Path], publish: bool = False) -> Collect
 
 
 def there_are(runs: Sequence[Path]) -> None:
-    """Raises BadInput for a run whose folder is missing."""
+    """Raises BadInput for a run whose folder is missing, or one of several that is no run's."""
     for run in runs:
         if not run.is_dir():
             raise BadInput(f"{run} is missing: run the suite first, or name its folder with --out")
+        if len(runs) > 1 and not any((run / name).is_dir() for name in ("cells", "tuning")):
+            raise BadInput(f"{run} is not the folder of a run: it has neither cells nor tuning")
 
 
 def report_files(data: Collected, run: Path) -> dict[Path, bytes]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import numpy as np
 import pandas as pd
@@ -77,6 +77,9 @@ class Stage(TypedDict):
     seeds: list[int]
     hours: float
     sittings: list[Sitting]
+    budget: NotRequired[dict[str, Any]]  # of an audit
+    sources: NotRequired[dict[str, dict[str, str]]]  # seed -> model -> its training, of what models do to each other
+    asked: NotRequired[dict[str, int]]  # of virtual adversarial examples
 
 
 STAGES = TypeAdapter(list[Stage])  # made once: it costs more than what it validates

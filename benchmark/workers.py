@@ -176,7 +176,9 @@ class Workers:
         context = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads as locked as they are
         ours, theirs = context.Pipe()
         process = context.Process(target=serve, args=(theirs, self.job), daemon=True)
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the child inherits it: quiet before `serve` is reached
         process.start()
+        signal.signal(signal.SIGINT, before)
         theirs.close()  # so that its death is the end of the pipe
         return ours, process
 

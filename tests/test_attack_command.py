@@ -46,6 +46,15 @@ def audited_run(copy, call):
 # ---------------------------------------------------------------------------------------- trained checkpoints
 
 
+def test_a_checkpoint_that_cannot_be_audited_is_named(copy, call, monkeypatch):
+    def refuse(*_):
+        raise ValueError("expected finite logits")
+
+    monkeypatch.setattr(attacking, "audit", refuse)
+    outcome = call("attack", "--suite", "tiny.toml", "--out", "run", "--models", "vat")
+    fails(outcome, "run/cells/vat-50, seed 0: the model cannot be audited: expected finite logits")
+
+
 def test_an_attack_adds_what_is_missing_and_trains_nothing(audited_run, finished, call):
     for name in ("ladder-50", "vat-50"):
         own, before = audited_run / "cells" / name, finished / "run/cells" / name

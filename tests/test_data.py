@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import struct
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -187,6 +188,17 @@ def test_only_the_cache_is_ever_downloaded_to(files, tmp_path, monkeypatch):
     with pytest.raises(zoo.BadInput, match="cache"):  # still missing: the stand-in fetched nothing
         load_dataset("mnist")
     assert asked == ["mnist"]
+
+
+def test_a_user_without_a_home_is_told_to_name_a_folder(monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("BENCHMARK_DATA", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(zoo.BadInput, match=r"Could not determine home directory.*--data"):
+        load_dataset("mnist")
 
 
 def test_an_unknown_data_set_is_told_the_nearest():

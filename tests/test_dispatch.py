@@ -1,13 +1,18 @@
 """Cells given out: who is tried again, what is given up and said, and that nobody waits for anybody's death."""
 
 import json
+import re
+import signal
+import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from running import cells_of
 
 from benchmark.dispatch import AGAIN_S, Change, End, Epoch, dispatch, failure
 from benchmark.locks import Held, alone
+from benchmark.workers import Job, Workers
 from zoo.errors import BadInput
 
 VAT, LADDER = (
@@ -100,6 +105,32 @@ def test_a_held_cell_is_taken_last_and_its_holder_is_named_once(tmp_path):
     assert told.lines.count("vat-50: waiting, process 7 on there has it") == 1
 
 
+def test_what_failed_is_not_written_where_another_is_at_work(tmp_path):
+    with alone(tmp_path / "cells/vat-50"):
+        assert dispatch([VAT], Scripted(1, vat_50=[End("refused", "no")]), Told(), tmp_path) == {"vat-50": "no"}
+    assert failure(tmp_path / "cells/vat-50") is None
+    assert dispatch([VAT], Scripted(1, vat_50=[End("refused", "no")]), Told(), tmp_path) == {"vat-50": "no"}
+    assert failure(tmp_path / "cells/vat-50") == "no"
+
+
+def test_a_worker_that_begins_hears_no_interrupt(monkeypatch):
+    """A Ctrl-C goes to all processes of a terminal; one that is still importing would answer with a traceback."""
+    heard = []
+
+    class Process:
+        def __init__(self, **_):
+            pass
+
+        def start(self):
+            heard.append(signal.getsignal(signal.SIGINT))
+
+    monkeypatch.setattr("multiprocessing.context.SpawnContext.Process", Process)
+    before = signal.getsignal(signal.SIGINT)
+    Workers(1, Job(Path("run"), None, "cpu", None, False, 1, ())).begin()
+    assert heard == [signal.SIG_IGN]
+    assert signal.getsignal(signal.SIGINT) == before
+
+
 def test_ten_thousand_cells_cost_little_to_give_out(tmp_path):
     cells = [replace(VAT, training=replace(VAT.training, labels=50 + 10 * k)) for k in range(10_000)]
     pool = Scripted(16, **{cell.name: [End("done")] for cell in cells})
@@ -126,6 +157,18 @@ def test_who_comes_in_finds_no_part_of_a_file(tmp_path):
     (tmp_path / "records.csv").write_text("whole")
     with alone(tmp_path):
         assert [path.name for path in tmp_path.iterdir() if path.name != "lock"] == ["records.csv"]
+
+
+def test_who_waits_says_for_whom(tmp_path, capsys):
+    with alone(tmp_path, wait=True):
+        assert capsys.readouterr().out == ""
+        waiting = threading.Thread(target=lambda: alone(tmp_path, wait=True).__enter__(), daemon=True)
+        waiting.start()
+        waiting.join(0.5)
+        assert waiting.is_alive()
+        assert re.fullmatch(rf"waiting for {tmp_path}, process \d+ on .* has it\n", capsys.readouterr().out)
+    waiting.join(10)
+    assert not waiting.is_alive()
 
 
 def test_a_lock_is_given_back_after_an_error(tmp_path):

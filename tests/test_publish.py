@@ -237,6 +237,12 @@ def test_a_run_is_not_merged_with_itself(copy, call, merged):
     assert files(copy) == before
 
 
+def test_what_is_merged_is_a_run(copy, call):
+    (copy.parent / "empty").mkdir()
+    outcome = call("report", "--suite", "tiny.toml", "--out", "run", "--merge", "empty")
+    fails(outcome, "empty is not the folder of a run")
+
+
 def test_runs_of_another_precision_or_suite_are_not_mixed(halves, call):
     config = halves / "two/cells/ladder-50/config.json"
     content = config.read_text()
@@ -260,7 +266,7 @@ def test_an_empty_run_has_a_report(tmp_path, call):
     assert not [line for line in page.splitlines() if line.endswith(": ") or re.fullmatch(r"\| \S+ +\| +\|", line)]
 
 
-@pytest.mark.parametrize("lacking", [["provenance.json"], ["config.json", "provenance.json"]])
+@pytest.mark.parametrize("lacking", [["provenance.json"], ["config.json", "provenance.json"], ["history.csv"]])
 def test_a_cell_without_provenance_is_named(copy, call, lacking):
     for name in lacking:
         (copy / "cells/vat-50" / name).unlink()

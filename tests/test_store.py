@@ -205,6 +205,18 @@ def test_provenance_says_what_a_result_comes_from(elsewhere):
     json.dumps(found)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("sources", "0"), ("sources", {"0": ["vat"]}), ("budget", 3), ("asked", [1])]
+)
+def test_a_stage_of_another_kind_is_refused(tmp_path, key, value):
+    stage = {"stage": "transfer", "seeds": [0], "hours": 0.1, "sittings": []}
+    store.write_json(tmp_path / "provenance.json", {"stages": [stage]})
+    assert store.stages(tmp_path) == [stage]
+    store.write_json(tmp_path / "provenance.json", {"stages": [stage | {key: value}]})
+    with pytest.raises(BadInput, match=f"provenance.json is no cell's provenance .*{key}"):
+        store.stages(tmp_path)
+
+
 def test_outside_a_checkout_the_commit_is_unknown(elsewhere):
     found = store.environment(CPU)
     assert (found["commit"], found["clean_tree"]) == ("unknown", False)

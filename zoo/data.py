@@ -97,8 +97,12 @@ def load_dataset(name: str, root: str | Path | None = None) -> Dataset:
 
 
 def cache() -> Path:
-    """Where downloads go: $XDG_CACHE_HOME or ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "virtual-adversarial-ladder-benchmark"
+    """Where downloads go: $XDG_CACHE_HOME or ~/.cache. Raises BadInput for a user without a home."""
+    try:
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError as error:
+        raise BadInput(f"no folder for downloads ({error}): give the folder that holds the data with --data") from error
+    return caches / "virtual-adversarial-ladder-benchmark"
 
 
 def download(name: str) -> None:
