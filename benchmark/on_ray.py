@@ -1,6 +1,7 @@
 """Cells on the nodes of a Ray cluster: the same function writes the same files, into the run's folder or sent home."""
 
 import logging
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -9,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import click
 import ray
@@ -129,6 +131,13 @@ def said(error: RayError) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
+def reach(address: str) -> None:
+    """Raises OSError where nobody listens at a cluster's host:port, or ray://host:port; Ray would ask without end."""
+    at = urlsplit(address if "://" in address else f"//{address}")
+    if at.hostname and at.port:
+        socket.create_connection((at.hostname, at.port), timeout=10).close()
+
+
 class ClusterLost(click.ClickException):
     """What ends a run, with exit code 1, whose cluster does not answer any more."""
 
@@ -154,6 +163,7 @@ class Cluster:
             ray.init("local", log_to_driver=False, logging_level=logging.ERROR, _system_config=KEEP_WORKERS)
         else:
             try:
+                reach(self.address)
                 ray.init(self.address, log_to_driver=False, logging_level=logging.ERROR)
             except (ValueError, RuntimeError, OSError) as error:
                 raise BadInput(f"--ray-address {self.address!r}: {error}") from error

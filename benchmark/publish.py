@@ -67,8 +67,16 @@ def published_files() -> tuple[list[Path], dict[Path, bytes]]:
         folder = (run / "report").as_posix()
         pieces[run.name] = fragments(folder=folder, **vars(data))
     for page in (README, *sorted(DOCS.glob("*.md"))):
-        files[page] = embedded(page.read_text(encoding="utf-8"), pieces, page).encode()
+        files[page] = embedded(read_page(page), pieces, page).encode()
     return [run / "report" for run in runs], files
+
+
+def read_page(page: Path) -> str:
+    """A page's text. Raises BadInput for bytes that are none."""
+    try:
+        return page.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{page} is no UTF-8 text ({error}): restore it") from error
 
 
 def embedded(text: str, pieces: Mapping[str, Mapping[str, str]], page: Path = README) -> str:

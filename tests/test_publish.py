@@ -69,6 +69,12 @@ def checkout(tmp_path, monkeypatch):
     return tmp_path
 
 
+def test_a_page_that_is_no_text_is_named(checkout, call):
+    (checkout / "README.md").write_bytes(b"# x\xff\n")
+    for check in ((), ("--check",)):
+        fails(call("report", "--published", *check), "README.md is no UTF-8 text")
+
+
 def test_published_is_one_command(checkout, call):
     assert call("report", "--published", "--check")[0] == 1
     code, out, _ = call("report", "--published")

@@ -90,7 +90,7 @@ def test_flags_of_the_other_engine_are_refused(tmp_path, call, wrong):
     fails(call("run", "--suite", write_suite(tmp_path), "--out", tmp_path / "run", *ray), "belongs to --engine local")
 
 
-@pytest.mark.parametrize("address", ["nonsense", "", "a:b"])
+@pytest.mark.parametrize("address", ["nonsense", "", "a:b", "127.0.0.1:1", "ray://127.0.0.1:1"])
 def test_an_address_that_is_none_is_refused(tmp_path, call, address):
     pytest.importorskip("ray", reason="ray is not installed: pip install -e '.[ray]'")
     command = ("run", "--suite", write_suite(tmp_path), "--out", tmp_path / "run", "--engine", "ray")
