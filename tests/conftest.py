@@ -11,7 +11,7 @@ from golden_run import PROVENANCE, golden
 from running import write_suite
 
 import reports.report
-from benchmark.__main__ import main
+from benchmark.command_line import main
 from reports import render
 from zoo import data
 

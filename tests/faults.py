@@ -18,7 +18,7 @@ import torch
 
 import benchmark.cell
 import reports.report
-from benchmark.__main__ import main
+from benchmark.command_line import main
 from zoo.checkpoints import read_tensors
 
 WRITES = 40  # of an undisturbed run: states, checkpoints, records, report

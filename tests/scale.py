@@ -21,8 +21,8 @@ import torch
 
 import benchmark.run
 from benchmark import options, workers
-from benchmark.__main__ import main
 from benchmark.cell import configuration
+from benchmark.command_line import main
 from benchmark.store import HISTORY, RECORDS, made_by, note, write_json, write_table
 from zoo.checkpoints import write_tensors
 from zoo.data import load_dataset

@@ -188,7 +188,7 @@ def test_a_diverged_seed_is_said_to_be_so_and_enters_no_mean(tmp_path, call):
 INTERRUPTIBLE = """
 import functools
 import benchmark.cell
-from benchmark.__main__ import main
+from benchmark.command_line import main
 benchmark.cell.train = functools.partial(benchmark.cell.train, save_every_s=0)
 main()
 """
@@ -229,6 +229,15 @@ def test_interrupted_by_the_user(tmp_path, call, monkeypatch):
     assert code == 130
     assert [line for line in err if line] == ["error: interrupted; the same command goes on from here"]
     assert (tmp_path / "run/cells/ladder-50/state.safetensors").is_file()
+
+
+def test_interrupted_before_anything_is_imported(tmp_path):
+    """Ends by the signal, as a shell expects, without a traceback."""
+    code = "import os, signal, sys, benchmark.__main__ as main\n"
+    code += "class Finder:\n    def find_spec(self, *_): os.kill(os.getpid(), signal.SIGINT)\n"
+    code += "sys.meta_path.insert(0, Finder())\nmain.main()\n"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
 def test_from_a_shell(tmp_path, finished):

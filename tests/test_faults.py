@@ -167,7 +167,7 @@ def test_a_full_disk_ends_a_run_of_workers(tmp_path, call):
     """A limit on the size of files is the disk that is full: workers inherit it, and a checkpoint does not fit."""
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000)); sys.argv[0] = 'benchmark';"
-        "from benchmark.__main__ import main; main()"
+        "from benchmark.command_line import main; main()"
     )
     run = tmp_path / "run"
     command = [sys.executable, "-c", code, "run", "--suite", write_suite(tmp_path, VAT_ONLY), "--out", run]
@@ -211,7 +211,7 @@ def test_a_cache_that_cannot_be_written_is_one_line(tmp_path, call, monkeypatch,
 
 UNPRIVILEGED = """
 import contextlib, io, json, os, sys
-from benchmark.__main__ import main
+from benchmark.command_line import main
 import reports.report
 
 def say(line):

@@ -11,7 +11,7 @@ from test_attacks_oracles import foolbox
 
 import attacks
 import zoo
-from benchmark.__main__ import main
+from benchmark.command_line import main
 
 
 @pytest.fixture(scope="module")

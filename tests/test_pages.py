@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.__main__ import cli
+from benchmark.command_line import cli
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -150,7 +150,7 @@ def test_a_suite_of_enormous_values_is_refused_in_a_short_line(tmp_path, call, o
 @pytest.mark.parametrize("below", ["file", "file/run"])
 @pytest.mark.parametrize("command", [("run",), ("run", "--dry-run"), ("report",), ("attack",), ("tune",), ("speed",)])
 def test_a_folder_that_cannot_be_written(tmp_path, call, monkeypatch, below, command):
-    monkeypatch.setattr("benchmark.__main__.measure", None)  # minutes, which must not be spent before
+    monkeypatch.setattr("benchmark.command_line.measure", None)  # minutes, which must not be spent before
     (tmp_path / "file").write_text("mine")
     outcome = call(*command, "--suite", write_suite(tmp_path), "--out", tmp_path / below)
     fails(outcome, f"--out {tmp_path / below}: {tmp_path / 'file'} is a file", "expected a folder")

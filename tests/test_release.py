@@ -8,7 +8,7 @@ from running import fails
 
 import zoo
 from benchmark import release
-from benchmark.__main__ import main
+from benchmark.command_line import main
 from reports.cells import TUNING
 from zoo.checkpoints import FINER, SMALL, load_checkpoint, read_tensors, save_small, write_tensors
 from zoo.errors import BadInput

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from benchmark import speed
-from benchmark.__main__ import main
+from benchmark.command_line import main
 from benchmark.suite import load_suite, plan
 from reports import render_speed
 from zoo.data import load_dataset

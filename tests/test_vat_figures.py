@@ -11,7 +11,7 @@ from synthetic import error, smoothness
 from torch.nn import functional as F
 
 import zoo
-from benchmark.__main__ import main
+from benchmark.command_line import main
 from reports import render
 from reports.cells import HISTORY, RECORDS, TUNING, checked
 from reports.curves import figure as curves_figure
