@@ -24,10 +24,11 @@ from benchmark.options import (
     pick_device,
 )
 from benchmark.own_model import attack_own_model
+from benchmark.plan import plan
 from benchmark.progress import Progress
 from benchmark.publish import renew_report, write_report
 from benchmark.store import stages
-from benchmark.suite import AttackConfig, Cell, load_suite, plan, validated
+from benchmark.suite import AttackConfig, Cell, load_suite, validated
 from benchmark.transfer import transfer
 from reports import OF_ATTACKS, render
 from zoo.data import Dataset, load_dataset

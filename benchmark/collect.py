@@ -11,8 +11,9 @@ import pandas as pd
 
 from benchmark.cell import as_trained, check_same
 from benchmark.dispatch import failure
+from benchmark.plan import unchosen
 from benchmark.store import EXAMPLES, HISTORY, RECORDS, keys_of, read_table, read_tables, stages
-from benchmark.suite import Cell, Suite, unchosen
+from benchmark.suite import Cell, Suite
 from reports import STRANGE, UNCHOSEN, UNPROVEN
 from reports.cells import TUNING
 from zoo.config import ADVERSARIAL, WITH_COST, ModelConfig, canonical, hashed

@@ -25,12 +25,13 @@ from benchmark.options import (
     out_option,
     precision_option,
 )
+from benchmark.plan import plan, unchosen
 from benchmark.publish import check_report, collected, published_files, renew_report, report_files, write_report
 from benchmark.release import release
 from benchmark.run import run
 from benchmark.speed import hours, measure
 from benchmark.store import command, environment
-from benchmark.suite import BUILT_IN, MOST_SEEDS, load_suite, plan, unchosen
+from benchmark.suite import BUILT_IN, MOST_SEEDS, load_suite
 from benchmark.tune import tune
 from reports import render_speed
 from zoo.compiler import compiler_fault

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from benchmark.collect import Collected, collect, strangers
 from benchmark.locks import alone, own_folder, remove_parts
-from benchmark.suite import load_suite, plan
+from benchmark.plan import plan
+from benchmark.suite import load_suite
 from reports import NAMES, differences, fragments, render
 from zoo.checkpoints import write_whole
 from zoo.errors import BadInput, unknown

@@ -13,8 +13,9 @@ from benchmark.attack import trained_cells, with_checkpoints
 from benchmark.attacking import checkpoint, load_seed, unattacked
 from benchmark.locks import alone
 from benchmark.options import data_for, data_option, default_folder, device_option, out_option, suite_option
+from benchmark.plan import plan
 from benchmark.publish import PUBLISHED, README, published_files, write_report
-from benchmark.suite import BUILT_IN, Cell, load_suite, plan
+from benchmark.suite import BUILT_IN, Cell, load_suite
 from zoo.checkpoints import load_checkpoint, read_card, save_small, write_whole
 from zoo.data import Dataset
 from zoo.errors import BadInput

@@ -28,10 +28,11 @@ from benchmark.options import (
     precision_option,
     suite_option,
 )
+from benchmark.plan import plan, resolved
 from benchmark.progress import Progress
 from benchmark.publish import renew_report
 from benchmark.store import command, environment, write_json
-from benchmark.suite import Cell, load_suite, plan, resolved
+from benchmark.suite import Cell, load_suite
 from benchmark.todo import show_plan, still_to_do
 from benchmark.transfer import transfer, untransferred
 from benchmark.virtual import show_each_other, unshown

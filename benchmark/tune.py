@@ -28,8 +28,9 @@ from benchmark.options import (
     precision_option,
     suite_option,
 )
+from benchmark.plan import plan, unchosen
 from benchmark.store import made_by, merge, note, read_json, read_table, write_json, write_table
-from benchmark.suite import Cell, Suite, plan, source_of, suite_of, unchosen
+from benchmark.suite import Cell, Suite, source_of, suite_of
 from reports.cells import TUNING
 from zoo.checkpoints import write_whole
 from zoo.config import (

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark.suite import load_suite, plan
+from benchmark.plan import plan
+from benchmark.suite import load_suite
 from benchmark.tune import with_any_eps
 
 ROOT = Path(__file__).parents[1]

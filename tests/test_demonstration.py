@@ -8,7 +8,8 @@ import pytest
 import torch
 from small_trainings import begin, config_of
 
-from benchmark.suite import load_suite, plan
+from benchmark.plan import plan
+from benchmark.suite import load_suite
 from reports import render
 from reports.cells import HISTORY, checked
 from reports.demonstration import figure, table

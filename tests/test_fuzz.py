@@ -15,9 +15,10 @@ from test_checkpoints import build, config_of
 
 import zoo
 from benchmark.collect import collect
+from benchmark.plan import plan
 from benchmark.publish import collected, report_files
 from benchmark.store import HISTORY, RECORDS, read_json, read_table, read_tables
-from benchmark.suite import load_suite, plan
+from benchmark.suite import load_suite
 from zoo.checkpoints import load_checkpoint, save_seed, write_tensors
 from zoo.config import TrainingConfig
 from zoo.errors import BadInput

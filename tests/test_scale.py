@@ -10,9 +10,10 @@ import pytest
 from scale import enough, large, record, stub
 
 from benchmark.estimate import Cost
+from benchmark.plan import plan
 from benchmark.progress import Progress
 from benchmark.publish import renew_report
-from benchmark.suite import load_suite, plan
+from benchmark.suite import load_suite
 
 HERE = Path(__file__).parent
 

@@ -14,7 +14,8 @@ import torch
 
 from benchmark import speed
 from benchmark.command_line import main
-from benchmark.suite import load_suite, plan
+from benchmark.plan import plan
+from benchmark.suite import load_suite
 from reports import render_speed
 from zoo.data import load_dataset
 

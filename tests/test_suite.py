@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from running import cells_of, write_suite
 
-from benchmark.suite import BUILT_IN, AttackConfig, load_suite, plan, unchosen
+from benchmark.plan import plan, unchosen
+from benchmark.suite import BUILT_IN, AttackConfig, load_suite
 from zoo.config import LATER, Hyperparameters, ModelConfig, TrainingConfig, difference, fingerprint, plain
 from zoo.errors import BadInput
 

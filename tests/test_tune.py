@@ -6,7 +6,8 @@ import torch
 from running import TINY, fails
 
 from benchmark import tune as module
-from benchmark.suite import load_suite, plan
+from benchmark.plan import plan
+from benchmark.suite import load_suite
 from benchmark.tune import with_any_eps, with_budget
 from zoo.data import held_out, load_dataset
 

@@ -12,8 +12,9 @@ from running import ROOT, TINY, fails
 
 from benchmark import tune as module
 from benchmark.choice import Choice, with_chosen
+from benchmark.plan import plan
 from benchmark.store import merge, read_table
-from benchmark.suite import load_suite, plan
+from benchmark.suite import load_suite
 from reports.cells import TUNING
 from reports.tuned import means
 from zoo.config import Hyperparameters, appendix_a
