@@ -62,6 +62,7 @@ def check_labels(y: Tensor, n: int) -> None:
 
 def check_logits(logits: Tensor, y: Tensor | None, n: int) -> None:
     """ValueError unless logits are (n, classes) and every label in y is one of those classes."""
+    check_tensor("logits", logits)
     if logits.ndim != 2 or logits.shape[0] != n or logits.shape[1] < 2:
         raise ValueError(f"expected logits of shape ({n}, classes), got {tuple(logits.shape)}")
     if y is not None and (y.min() < 0 or y.max() >= logits.shape[1]):
@@ -96,7 +97,7 @@ def check_no_probabilities(answers: Tensor) -> None:
 
 def check_steps(count: int, name: str = "steps", least: int = 1) -> None:
     """ValueError for fewer than the least that make an attack."""
-    if count < least:
+    if not isinstance(count, int) or count < least:
         raise ValueError(f"expected {name} >= {least}, got {count}")
 
 

@@ -31,7 +31,7 @@ def checked(model: nn.Module, x: Tensor, y: Tensor, clip: Clip | None) -> tuple[
     check_model(model)
     check_images(x, clip)
     check_labels(y, len(x))
-    with torch.inference_mode(False), torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad(), randomness(0, x.device):
         x, y = x.detach().clone(), y.to(x.device).clone()
         check_logits(model(x[:1]), y, 1)
     return PyTorchModel(model, bounds=clip or WIDE, device=x.device), x, y

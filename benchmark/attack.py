@@ -68,6 +68,8 @@ def attack(
     """Attack and audit what is trained, and report: what the records lack is made, nothing is trained."""
     if (name is None) == (factory is None):
         raise BadInput("attack: expected either --suite NAME or --model package.module:factory")
+    if data == "":
+        raise BadInput("--data: expected a folder, or with --model a data set, got an empty name")
     if factory is not None:
         if models or labels or seeds:
             raise BadInput("attack --model: --models, --labels and --seeds belong to --suite")

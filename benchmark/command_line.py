@@ -114,8 +114,10 @@ def speed(
     cells = plan(suite, name, models=models, labels=(at,), precision=precision)
     check_precision(engine, cells)
     loaded = data_for(cells, data, device)
-    with alone(out, wait=True):  # where that cannot be written, it is found now
+    with alone(out, wait=True, linked=True):  # where that cannot be written, it is found now
         pass
+    if engine is None and not loaded.images.is_cuda and (fault := compiler_fault()):
+        print(f"eager steps, as {fault}")
     engine = engine or ("eager" if loaded.images.is_cuda or compiler_fault() else "compiled")
     measured = measure(cells, counts, loaded, engine)
     if measured.empty:

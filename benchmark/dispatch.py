@@ -12,6 +12,7 @@ from benchmark.cell import FAILED, Listener
 from benchmark.locks import Held, alone
 from benchmark.store import read_json, write_json
 from benchmark.suite import Cell
+from zoo.errors import BadInput
 
 ATTEMPTS = 2
 AGAIN_S = 1.0  # until a cell that another process holds is tried again
@@ -63,7 +64,7 @@ class Pool(Protocol):
 def dispatch(cells: Iterable[Cell], pool: Pool, listener: Listener, folder: Path) -> dict[str, str]:
     """Run every cell; the reasons of those that failed, by name. Raises OSError where none can go on.
 
-    `folder`: the run's. What failed is recorded in the cell's folder, for reports and for `--dry-run`.
+    `folder`: the run's. What failed is recorded in the cell's folder, where it can be, for reports and `--dry-run`.
     """
     waiting = deque((0.0, cell) for cell in cells)  # not before that time, in order
     running, attempts, failed, held = 0, Counter[str](), dict[str, str](), dict[str, str]()
@@ -93,7 +94,7 @@ def dispatch(cells: Iterable[Cell], pool: Pool, listener: Listener, folder: Path
             elif event.how != "done":
                 failed[cell.name] = event.reason
                 own = folder / "cells" / cell.name
-                with suppress(Held), alone(own):  # who has it by now will say what becomes of it
+                with suppress(Held, BadInput), alone(own):  # who has it by now will say what becomes of it
                     write_json(own / FAILED, {"reason": event.reason})
                 listener.change(cell, "failed")
     return failed

@@ -46,6 +46,8 @@ def own_model(spec: str, device: torch.device) -> nn.Module:
         model = getattr(importlib.import_module(module), factory)()
         if isinstance(model, nn.Module):
             return model.to(device)
+    except torch.OutOfMemoryError:
+        raise
     except THEIRS as error:
         raise BadInput(f"--model {spec}: {told(error)}") from error
     finally:
@@ -87,6 +89,8 @@ def fitting(model: nn.Module, data: Dataset, spec: str) -> tuple[Dataset, Tensor
         try:
             with torch.no_grad():
                 model(images[:2])
+        except torch.OutOfMemoryError:
+            raise
         except THEIRS as error:
             refused = f"{refused}; {told(error)}" if refused else told(error)
             continue
@@ -100,6 +104,8 @@ def fitting(model: nn.Module, data: Dataset, spec: str) -> tuple[Dataset, Tensor
             fgm(model, images[:2], eps=0.1, norm=2)
             given = answers(model, images)
             check_answers(given, data.test_labels)
+        except torch.OutOfMemoryError:
+            raise
         except THEIRS as error:
             said = error if isinstance(error, ValueError) else told(error)
             raise BadInput(f"--model {spec}: {said}") from error

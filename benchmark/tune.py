@@ -33,6 +33,7 @@ from benchmark.store import made_by, merge, note, read_json, read_table, write_j
 from benchmark.suite import Cell, Suite, source_of, suite_of
 from reports.cells import TUNING
 from zoo.checkpoints import write_whole
+from zoo.compiler import compiler_fault
 from zoo.config import (
     ADVERSARIAL,
     FIXED,
@@ -49,7 +50,7 @@ from zoo.data import Dataset, held_out, labelled_subset
 from zoo.denormals import flushing
 from zoo.errors import BadInput
 from zoo.fused import Precision
-from zoo.training import Engine, fitting_engine, train
+from zoo.training import Engine, fitting_engine, train, worth_compiling
 
 VALIDATION = 10_000  # images, of a suite that holds out none: VAT paper, section 4.1.1
 CONFIGURATION = "config.json"  # beside the table: what all candidates of a cell have in common
@@ -143,6 +144,9 @@ def tune(
         tried += [*candidates(cell, budgeted, radii, alpha, iterations)]
     with alone(folder, wait=True):  # where that cannot be written, it is found now
         pass
+    compilable = engine is None and any(worth_compiling(each.cell.training, apart) for each in tried)
+    if compilable and (fault := compiler_fault()):
+        print(f"eager steps, as {fault}")
     for candidate in tried:
         if missing := unmeasured(candidate, table, held):
             measure(candidate, missing, apart, table, engine)

@@ -70,6 +70,7 @@ def store_shown(cells: Sequence[Cell], cell: Cell, data: Dataset, run: Path) -> 
     """Errors of a cell's checkpoints on the examples of each maker with the same seed; of its own some as images."""
     x, y = data.test_images[: cell.attack.virtual_images], data.test_labels[: cell.attack.virtual_images]
     folder, started = run / "cells" / cell.name, time.monotonic()
+    have = read_table(folder / "examples.csv", EXAMPLES)  # an unreadable one is named before anything is measured
     rows: dict[int, list[Any]] = {}
     images: list[Any] = []
     for seed in cell.seeds:
@@ -87,7 +88,6 @@ def store_shown(cells: Sequence[Cell], cell: Cell, data: Dataset, run: Path) -> 
                     images += drawn(model, moved, y, seed, eps, cell.attack.virtual_drawn)
     forget(folder, list(rows), lambda attack: attack.startswith(VIRTUAL))
     finish(STAGE, list(rows), started, data, folder, sources=origins(cells, cell, run), asked=asked(cell))
-    have = read_table(folder / "examples.csv", EXAMPLES)
     new = pd.DataFrame(images, columns=list(EXAMPLES)).astype(EXAMPLES)
     kept_before = have[~have["seed"].isin(rows)]
     if len(have) or len(new):

@@ -1,5 +1,6 @@
 """Several cells at once in processes of this machine. One that is killed takes its cell with it, not the run."""
 
+import contextlib
 import functools
 import multiprocessing
 import multiprocessing.connection
@@ -11,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
@@ -176,9 +178,8 @@ class Workers:
         context = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads as locked as they are
         ours, theirs = context.Pipe()
         process = context.Process(target=serve, args=(theirs, self.job), daemon=True)
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the child inherits it: quiet before `serve` is reached
-        process.start()
-        signal.signal(signal.SIGINT, before)
+        with quiet():
+            process.start()
         theirs.close()  # so that its death is the end of the pipe
         return ours, process
 
@@ -201,6 +202,20 @@ class Workers:
                 else:
                     self.idle.append((connection, process))
             yield cell, event
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Processes that begin within hear no Ctrl-C, even before `serve` is reached; this one hears it after."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # which would end the block
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def died_of(code: int) -> str:

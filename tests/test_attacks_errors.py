@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from attacks import fgm, input_gradient, measure_fgm
+from attacks import audit, fgm, input_gradient, measure_fgm, pgd
 
 
 def linear(classes: int) -> nn.Linear:
@@ -78,6 +78,12 @@ def test_errors_say_what_was_expected_and_what_came() -> None:
     constant.register_forward_hook(lambda module, inputs, logits: module.bias.expand(4, 10))
     says(cut, lambda: fgm(detached, x, **ok))
     says(cut, lambda: fgm(constant, x, **ok))
+    pair = linear(10)
+    pair.register_forward_hook(lambda module, inputs, logits: (logits, logits))
+    says("expected logits as a torch.Tensor, got tuple", lambda: fgm(pair, x, **ok))
+    says("expected logits as a torch.Tensor, got tuple", lambda: pgd(pair, x, y, **ok))
+    says("expected steps >= 1, got 2.5", lambda: pgd(model, x, y, steps=2.5, **ok))
+    says("expected x of shape (N, ...) with N >= 1, got ()", lambda: audit(model, torch.tensor(1.0), y))
     with torch.inference_mode():
         unfit = linear(10)
     within = "expected a model made outside torch.inference_mode(), got its 'weight' made within"

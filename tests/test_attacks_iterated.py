@@ -201,6 +201,16 @@ def test_randomness_is_that_of_the_seed_and_leaves_the_global_stream_alone(attac
     assert torch.equal(attack(*problem(12)), first)
 
 
+def test_a_model_that_draws_noise_draws_it_from_the_seeds_stream() -> None:
+    model, x, y = problem(12)
+    model.register_forward_hook(lambda module, inputs, logits: logits + 1e-6 * torch.rand(1))
+    before = torch.get_rng_state()
+    first = pgd(model, x, y, eps=0.01, norm=2, steps=3)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(9)
+    assert torch.equal(pgd(model, x, y, eps=0.01, norm=2, steps=3), first)
+
+
 @every_norm
 @pytest.mark.parametrize("switched_off", [torch.no_grad, torch.inference_mode], ids=["no_grad", "inference_mode"])
 def test_gradients_are_on_within_and_leave_nothing_behind(norm: float, switched_off: Callable[[], Any]) -> None:

@@ -1,6 +1,7 @@
 """Cells given out: who is tried again, what is given up and said, and that nobody waits for anybody's death."""
 
 import json
+import os
 import re
 import signal
 import threading
@@ -113,6 +114,14 @@ def test_what_failed_is_not_written_where_another_is_at_work(tmp_path):
     assert failure(tmp_path / "cells/vat-50") == "no"
 
 
+def test_a_cell_whose_folder_is_a_link_fails_alone(tmp_path):
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "cells/vat-50").symlink_to(tmp_path)
+    pool = Scripted(2, vat_50=[End("refused", "a link")], ladder_50=[End("done")])
+    assert dispatch([VAT, LADDER], pool, Told(), tmp_path) == {"vat-50": "a link"}
+    assert not (tmp_path / "failed.json").exists()
+
+
 def test_a_worker_that_begins_hears_no_interrupt(monkeypatch):
     """A Ctrl-C goes to all processes of a terminal; one that is still importing would answer with a traceback."""
     heard = []
@@ -122,13 +131,15 @@ def test_a_worker_that_begins_hears_no_interrupt(monkeypatch):
             pass
 
         def start(self):
-            heard.append(signal.getsignal(signal.SIGINT))
+            heard.append(signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+            os.kill(os.getpid(), signal.SIGINT)
+            raise OSError("no process")
 
     monkeypatch.setattr("multiprocessing.context.SpawnContext.Process", Process)
-    before = signal.getsignal(signal.SIGINT)
-    Workers(1, Job(Path("run"), None, "cpu", None, False, 1, ())).begin()
-    assert heard == [signal.SIG_IGN]
-    assert signal.getsignal(signal.SIGINT) == before
+    with pytest.raises(KeyboardInterrupt):  # after, and though it could not be started
+        Workers(1, Job(Path("run"), None, "cpu", None, False, 1, ())).begin()
+    assert heard == [False]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def test_ten_thousand_cells_cost_little_to_give_out(tmp_path):

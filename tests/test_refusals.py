@@ -34,6 +34,8 @@ MNIST = ('"digits"', '"mnist"')
         (("run", "--suite", "smoke", "--devices", "1"), ("--devices belongs to --dry-run",)),
         (("speed", "--suite", "smoke", "--labels", "0"), ("--labels 0", "50, 100")),
         (("speed", "--suite", "smoke", "--engine-mode", "reference", "--precision", "bfloat16"), ("is float32",)),
+        (("attack", "--suite", "smoke", "--data", ""), ("--data", "got an empty name")),
+        (("attack", "--model", "a:b", "--data", ""), ("--data", "got an empty name")),
         (("run", "--suite", "smoke", "--out", ""), ("--out", "expected a folder, got an empty name")),
         (("report", "--suite", "smoke", "--merge", ""), ("--merge", "expected a folder, got an empty name")),
         (("run", "--suite", "smoke", "--out", "a\udcff"), ("--out", r"expected a name in UTF-8, got 'a\udcff'")),

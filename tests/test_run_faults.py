@@ -38,6 +38,8 @@ def test_what_is_chosen_runs_and_is_attacked_before_the_rest_is(tmp_path, call):
 def test_what_is_chosen_is_timed_before_the_rest_is(tmp_path, call, monkeypatch):
     monkeypatch.setattr(speed, "ROUNDS", 1)
     monkeypatch.setattr(speed, "STEPS", {"cpu": 1})
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "speed").symlink_to(tmp_path / "disk")
     suite = ("--suite", write_suite(tmp_path, UNCHOSEN), "--out", tmp_path / "speed", "--engine-mode", "eager")
     for models in ((), ("--models", "rpt")):
         fails(call("speed", *suite, *models), "no values for 'rpt' at 50 labels")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from running import VAT_ONLY, write_suite
+from running import VAT_ONLY, fails, files, write_suite
 from synthetic import error, smoothness
 from torch.nn import functional as F
 
@@ -202,6 +202,20 @@ def test_examples_of_other_images_are_measured_anew(tmp_path, call):
     assert change(30, 3) == (1, {30}, 2, 2 * 2 * 3)
     assert change(30, 0) == (1, {30}, 2, 0)
     assert change(30, 0) == (0, {30}, 2, 0)
+
+
+def test_damaged_examples_cost_nothing_that_is_recorded(tmp_path, call):
+    def run(images):
+        more = f"eps = [0.1]\nvirtual = [0.5]\nvirtual_images = {images}\nvirtual_drawn = 2\n"
+        return call(
+            "run", "--suite", write_suite(tmp_path, VAT_ONLY, ("eps = [0.1]\n", more)), "--out", tmp_path / "run"
+        )
+
+    assert run(40)[0] == 0
+    before = files(tmp_path / "run/cells", "records.csv", "provenance.json")
+    (tmp_path / "run/cells/vat-50/examples.csv").write_text("seed")
+    fails(run(30), "run/cells/vat-50/examples.csv is not readable")
+    assert files(tmp_path / "run/cells", "records.csv", "provenance.json") == before
 
 
 def by_autograd(model, x, d, eps):

@@ -184,7 +184,9 @@ def check_device(device: str | torch.device) -> None:
     """Raises BadInput for a device that is not there, or has no numbers."""
     try:
         torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise BadInput(f"device {str(device)!r} is not there, expected cpu or cuda: {error}") from error
 
 
