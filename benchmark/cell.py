@@ -26,13 +26,12 @@ from benchmark.store import (
 )
 from benchmark.suite import Cell
 from zoo.checkpoints import Together, save_seed
-from zoo.compiler import compiler_fault
 from zoo.config import difference, fingerprint, plain
 from zoo.data import Dataset, subset_hash
 from zoo.errors import BadInput
 from zoo.fused import Precision
 from zoo.state import interrupted
-from zoo.training import Engine, Training, fitting_engine, train, worth_compiling
+from zoo.training import Engine, Training, fitting_engine, train
 
 FAILED = "failed.json"
 OWN = ("records.csv", "history.csv", "examples.csv", "state.safetensors", "provenance.json", FAILED, CONFIGURATION)
@@ -120,8 +119,7 @@ def run_cell(
     state = folder / "state.safetensors"
     for seeds in groups(untrained(cell, folder), state):
         check_room(cell, seeds, data.images.device)
-        if engine is None and worth_compiling(cell.training, data) and (fault := compiler_fault()):
-            listener.change(cell, f"eager steps, as {fault}")
+        chosen = engine or fitting_engine(cell.training, data, partial(listener.change, cell))
         listener.change(cell, "training")
         write_json(folder / CONFIGURATION, configuration(cell))
         training = train(
@@ -131,7 +129,7 @@ def run_cell(
             data,
             state=state,
             sitting=origin,
-            engine=engine or fitting_engine(cell.training, data),
+            engine=chosen,
             progress=lambda training: listener.epoch(cell, training.epoch, latest_errors(training)),
         )
         store_training(cell, training, folder, data)

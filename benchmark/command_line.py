@@ -10,7 +10,7 @@ import torch
 from attacks import MEANINGS, NORMS
 from benchmark.attack import AUDITED, attack
 from benchmark.collect import commit
-from benchmark.locks import alone
+from benchmark.locks import check_writable
 from benchmark.options import (
     FOLDER,
     a_folder,
@@ -114,8 +114,7 @@ def speed(
     cells = plan(suite, name, models=models, labels=(at,), precision=precision)
     check_precision(engine, cells)
     loaded = data_for(cells, data, device)
-    with alone(out, wait=True, linked=True):  # where that cannot be written, it is found now
-        pass
+    check_writable(out)
     if engine is None and not loaded.images.is_cuda and (fault := compiler_fault()):
         print(f"eager steps, as {fault}")
     engine = engine or ("eager" if loaded.images.is_cuda or compiler_fault() else "compiled")

@@ -46,6 +46,12 @@ def alone(folder: Path, *, wait: bool = False, linked: bool = False) -> Iterator
         lock.release()
 
 
+def check_writable(folder: Path) -> None:
+    """Make a folder that is to be written in when hours have been spent; raises OSError where that cannot be."""
+    with alone(folder, wait=True, linked=True):
+        pass
+
+
 def own_folder(folder: Path) -> None:
     """Raises BadInput for a folder that is a link, or that a run has behind one: what is written would go elsewhere."""
     for each in (folder, folder.parent) if folder.parent.name == "cells" else (folder,):

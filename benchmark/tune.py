@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field, TypeAdapter
 
 from benchmark.choice import Choice, best, with_chosen
-from benchmark.locks import alone
+from benchmark.locks import alone, check_writable
 from benchmark.options import (
     CommaList,
     check_precision,
@@ -33,7 +33,6 @@ from benchmark.store import made_by, merge, note, read_json, read_table, write_j
 from benchmark.suite import Cell, Suite, source_of, suite_of
 from reports.cells import TUNING
 from zoo.checkpoints import write_whole
-from zoo.compiler import compiler_fault
 from zoo.config import (
     ADVERSARIAL,
     FIXED,
@@ -50,7 +49,7 @@ from zoo.data import Dataset, held_out, labelled_subset
 from zoo.denormals import flushing
 from zoo.errors import BadInput
 from zoo.fused import Precision
-from zoo.training import Engine, fitting_engine, train, worth_compiling
+from zoo.training import Engine, fitting_engine, train
 
 VALIDATION = 10_000  # images, of a suite that holds out none: VAT paper, section 4.1.1
 CONFIGURATION = "config.json"  # beside the table: what all candidates of a cell have in common
@@ -142,11 +141,7 @@ def tune(
         radii = eps or evenly(suite, name, cell, count)
         budgeted = with_budget(cell.training, len(apart.images), updates)
         tried += [*candidates(cell, budgeted, radii, alpha, iterations)]
-    with alone(folder, wait=True):  # where that cannot be written, it is found now
-        pass
-    compilable = engine is None and any(worth_compiling(each.cell.training, apart) for each in tried)
-    if compilable and (fault := compiler_fault()):
-        print(f"eager steps, as {fault}")
+    check_writable(folder)
     for candidate in tried:
         if missing := unmeasured(candidate, table, held):
             measure(candidate, missing, apart, table, engine)
@@ -280,7 +275,7 @@ def unmeasured(candidate: Candidate, table: Path, held: int) -> list[int]:
 def measure(candidate: Candidate, seeds: Sequence[int], data: Dataset, table: Path, engine: Engine | None) -> None:
     """Train the seeds and add what they come to: the validation error, and R(K) on validation images."""
     cell, started = candidate.cell, time.monotonic()
-    engine = engine or fitting_engine(cell.training, data)
+    engine = engine or fitting_engine(cell.training, data, print)
     training = train(cell.model, cell.training, seeds, data, engine=engine)
     named = {"test_error": "validation_error", "smoothness": "smoothness"}  # the "test set" is what was held out
     counts = {"validation_error": len(data.test_labels)}

@@ -241,9 +241,14 @@ def worth_compiling(config: TrainingConfig, data: Dataset) -> bool:
     return not data.images.is_cuda and config.epochs * config.updates(len(data.images)) >= WORTH_COMPILING
 
 
-def fitting_engine(config: TrainingConfig, data: Dataset) -> Engine:
-    """Compiled where that pays and can be; eager elsewhere."""
-    return "compiled" if worth_compiling(config, data) and compiler_fault() is None else "eager"
+def fitting_engine(config: TrainingConfig, data: Dataset, tell: Callable[[str], None] = lambda reason: None) -> Engine:
+    """Compiled where that pays and can be; eager elsewhere. Where it would pay, `tell` hears why it cannot be."""
+    if not worth_compiling(config, data):
+        return "eager"
+    if fault := compiler_fault():
+        tell(f"eager steps, as {fault}")
+        return "eager"
+    return "compiled"
 
 
 @kept()
