@@ -149,13 +149,15 @@ def test_full_trains_the_papers_120_models():
 
 
 @pytest.mark.parametrize("suite", ["smoke", "standard", "full", "released", "smoothness"])
-def test_vat_has_the_network_of_the_released_runs_and_the_rest_the_ladders(suite):
+def test_vat_has_the_released_runs_network_the_rest_the_ladders_and_released_their_decoder(suite):
     for cell in cells_of(suite):
         network = (cell.model.noise_on, cell.model.hidden_scale)
         assert network == (("activation", True) if cell.model.name == "vat" else ("normalised", False))
         labelled = "corrupted" if cell.model.name == "vat" else "labelled"
         others = "labelled" if cell.model.name == "supervised" else "unlabelled"
         assert cell.model.statistics == (labelled if suite == "released" else others)
+        released = suite == "released" and cell.model.name in LADDERS
+        assert cell.model.decoder == ("released" if released else "rasmus")
         told = described(cell)
         assert ("a scale at every layer" in told) == ("on activations" in told) == (cell.model.name == "vat")
         assert ("on hidden layers" in told) == (cell.model.name == "supervised")
