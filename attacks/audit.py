@@ -23,6 +23,7 @@ from attacks.meanings import Meaning
 from attacks.measurement import answers, wrong
 from attacks.nearest import L1_TIMES, Unsteady, decision_based, minimum_norm
 from attacks.norms import NORMS
+from attacks.through_foolbox import randomness
 
 Ball = Literal["L1", "L2", "Linf"]
 Count = Annotated[int, Field(gt=0, le=10**6)]
@@ -91,7 +92,9 @@ def audit(
     The same on every call. `tell` hears of each stage. ValueError for a model that is in training mode, whose answers
     are not finite or are probabilities, and for wrong images or labels.
     """
-    return Audit(model, x, y, budget or Budget()).run(tell)
+    check_tensor("x", x)
+    with randomness(0, x.device):  # of a model that draws
+        return Audit(model, x, y, budget or Budget()).run(tell)
 
 
 class Audit:
@@ -100,7 +103,6 @@ class Audit:
     def __init__(self, model: nn.Module, x: Tensor, y: Tensor, budget: Budget) -> None:
         self.model, self.budget = model, budget
         check_model(model)
-        check_tensor("x", x)
         check_tensor("y", y)
         few, theirs = (of[: budget.images] if of.ndim else of for of in (x, y))
         self.x, self.y = few.detach(), theirs.to(x.device)

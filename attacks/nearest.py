@@ -74,19 +74,20 @@ def minimum_norm(
     norm: float,
     steps: int = 200,
     clip: Clip | None = None,
+    seed: int = 0,
     batch_size: int = 1000,
 ) -> tuple[Tensor, Tensor]:
     """The nearest x_adv (N, ...) that the fast minimum norm attack finds (Pintor et al. 2021), and ‖x_adv - x‖p (N,).
 
     What that found is straightened: DeepFool's step from there is taken where it leads nearer, and then the way back
     to the boundary. In L1 the attack takes `L1_TIMES` the steps. Distances are float64: 0 for an image that is wrong
-    as it is, infinite where nothing was found (x comes back).
+    as it is, infinite where nothing was found (x comes back). The seed is of what a model draws, if it does.
     """
     check_bound(0, norm, "pixel")
     within, x, y = checked(model, x, y, clip)
     check_steps(steps)
     attack = _MINIMUM_NORMS[norm](steps=steps * (L1_TIMES if norm == 1 else 1))
-    with differentiable(model):
+    with randomness(seed, x.device), differentiable(model):
         parts = [(x[part], y[part]) for part in batches(len(x), batch_size)]
         found = [_straightened(model, *part, attack.run(within, *part), norm, clip) for part in parts]
         return _nearest(model, x, y, torch.cat(found), norm)
@@ -104,23 +105,23 @@ def decision_based(
         raise ValueError(f"expected norm 2 or inf for a decision-based attack, got {norm!r}")
     within, x, y = checked(model, x, y, (0.0, 1.0))
     check_steps(steps, least=0)
-    predicted = answers(model, x).argmax(1)
-    right = (predicted == y).nonzero().squeeze(1)
-    apart = torch.cdist(x[right].flatten(1), x.flatten(1))
-    apart[predicted[None] == y[right, None]] = math.inf
-    startable = apart.amin(1) < math.inf
-    right, nearest = right[startable], apart.argmin(1)[startable]
-    found = x.clone()
-    if len(right):
-        attack = _HopSkipJump(steps=steps, constraint=_CONSTRAINTS[norm])
-        try:
-            with randomness(seed, x.device):
+    with randomness(seed, x.device):
+        predicted = answers(model, x).argmax(1)
+        right = (predicted == y).nonzero().squeeze(1)
+        apart = torch.cdist(x[right].flatten(1), x.flatten(1))
+        apart[predicted[None] == y[right, None]] = math.inf
+        startable = apart.amin(1) < math.inf
+        right, nearest = right[startable], apart.argmin(1)[startable]
+        found = x.clone()
+        if len(right):
+            attack = _HopSkipJump(steps=steps, constraint=_CONSTRAINTS[norm])
+            try:
                 found[right] = attack.run(within, x[right], y[right], starting_points=ep.astensor(x[nearest]))
-        except (AssertionError, ValueError) as error:  # a point that was wrong is not, asked again
-            if isinstance(error, ValueError) and "not adversarial" not in str(error):
-                raise
-            raise Unsteady("expected the same answers to the same images in any company, got others") from error
-    return _nearest(model, x, y, found, norm)
+            except (AssertionError, ValueError) as error:  # a point that was wrong is not, asked again
+                if isinstance(error, ValueError) and "not adversarial" not in str(error):
+                    raise
+                raise Unsteady("expected the same answers to the same images in any company, got others") from error
+        return _nearest(model, x, y, found, norm)
 
 
 def _straightened(model: nn.Module, x: Tensor, y: Tensor, found: Tensor, norm: float, clip: Clip | None) -> Tensor:

@@ -201,14 +201,24 @@ def test_randomness_is_that_of_the_seed_and_leaves_the_global_stream_alone(attac
     assert torch.equal(attack(*problem(12)), first)
 
 
-def test_a_model_that_draws_noise_draws_it_from_the_seeds_stream() -> None:
+@pytest.mark.parametrize(
+    "attack",
+    [
+        lambda model, x, y: pgd(model, x, y, eps=0.01, norm=2, steps=3),
+        lambda model, x, y: minimum_norm(model, x, y, norm=2, steps=3)[0],
+        lambda model, x, y: decision_based(model, x, y, norm=2, steps=1)[0],
+    ],
+    ids=["pgd", "minimum_norm", "decision_based"],
+)
+def test_a_model_that_draws_noise_draws_it_from_the_seeds_stream(attack: Callable[..., Tensor]) -> None:
     model, x, y = problem(12)
     model.register_forward_hook(lambda module, inputs, logits: logits + 1e-6 * torch.rand(1))
-    before = torch.get_rng_state()
-    first = pgd(model, x, y, eps=0.01, norm=2, steps=3)
+    torch.manual_seed(8)
+    before, first = torch.get_rng_state(), attack(model, x, y)
     assert torch.equal(torch.get_rng_state(), before)
+    assert not torch.equal(first, x)
     torch.manual_seed(9)
-    assert torch.equal(pgd(model, x, y, eps=0.01, norm=2, steps=3), first)
+    assert torch.equal(attack(model, x, y), first)
 
 
 @every_norm

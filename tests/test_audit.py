@@ -115,7 +115,12 @@ def test_a_masked_model_is_caught(undefended: nn.Module, of_undefended: pd.DataF
 def test_an_answer_that_changes_is_seen(undefended: nn.Module) -> None:
     torch.manual_seed(0)
     few = Budget(images=20, eps={"Linf": (0.2, 1.0)}, steps=2, more_steps=2, minimum_norm_steps=2, decision_images=1)
-    assert verdict(found(Noisy(undefended, 1), few))["deterministic"] == "fail"
+    torch.manual_seed(3)
+    before, of_noisy = torch.get_rng_state(), found(Noisy(undefended, 1), few)
+    assert verdict(of_noisy)["deterministic"] == "fail"
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(4)
+    pd.testing.assert_frame_equal(found(Noisy(undefended, 1), few), of_noisy)
 
 
 def test_every_figure_is_there_and_the_same_on_every_call(undefended: nn.Module, of_undefended: pd.DataFrame) -> None:
