@@ -55,11 +55,15 @@ class Plain:
         """x @ weight."""
         return x @ weight
 
+    def activate(self, z: Tensor, shift: Tensor, slope: float) -> Tensor:
+        """leaky ReLU(z + shift), with its slope below zero."""
+        return F.leaky_relu(z + shift, slope)
+
     def project(
         self, z: Tensor, shift: Tensor, weight: Tensor, slope: float, noise: Tensor | None = None, sd: float = 0.0
     ) -> Tensor:
         """(leaky ReLU(z + shift) + sd * noise) @ weight, with its slope below zero."""
-        h = F.leaky_relu(z + shift, slope)
+        h = self.activate(z, shift, slope)
         return (h if noise is None else torch.add(h, noise, alpha=sd)) @ weight
 
     def normalise(self, projection: Tensor, noise: Tensor | None, sd: float) -> tuple[Tensor, Statistics]:

@@ -207,6 +207,10 @@ class Fused(Plain):
         result: Tensor = Bfloat16Product.apply(x, weight)  # type: ignore[no-untyped-call]
         return result
 
+    def activate(self, z: Tensor, shift: Tensor, slope: float) -> Tensor:
+        h: Tensor = Activate.apply(z, shift, slope, z.dtype)  # type: ignore[no-untyped-call]
+        return h
+
     def project(
         self, z: Tensor, shift: Tensor, weight: Tensor, slope: float, noise: Tensor | None = None, sd: float = 0.0
     ) -> Tensor:

@@ -11,7 +11,6 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from zoo.arithmetic import BATCH_NORM_EPSILON, Calculating, Statistics, standardise, through_statistics
 from zoo.perturbation import Linearised
@@ -146,7 +145,8 @@ class Encoder(Calculating):
     def activated(self, path: Pass) -> Pass:
         """A pass from the input with the activations h(l) of its hidden layers in the place of their z~(l)."""
         hidden = range(1, self.depth)
-        active = {layer: F.leaky_relu(path.z[layer] + self.shift[layer - 1], self.leaky_slope) for layer in hidden}
+        of = partial(self.arithmetic.activate, slope=self.leaky_slope)
+        active = {layer: of(path.z[layer], self.shift[layer - 1]) for layer in hidden}
         return replace(path, z=[active.get(layer, z) for layer, z in enumerate(path.z)])
 
     def scaled(self, layer: int, *values: Tensor) -> Sequence[Tensor]:
