@@ -8,10 +8,9 @@ from attacks import NORMS, meaning
 from benchmark.suite import Cell, LabelPlan, Suite, adapter, validated
 from zoo.config import (
     FIXED,
-    LADDERS,
+    MEANT_FOR,
     MODELS,
     OF_COST,
-    WITH_COST,
     Hyperparameters,
     ModelConfig,
     TrainingConfig,
@@ -21,6 +20,7 @@ from zoo.data import CLASSES, DATASETS, INPUTS
 from zoo.errors import BadInput, quoted, unknown
 
 NOT_OF_MODEL = {"name", "widths", "hyperparameters"}
+OF_SOME = (*OF_COST, "decoder", "perturbed_on")  # in [model]: of the models that have it, left out of the others
 NOT_OF_TRAINING = {"dataset", "labels", "labelled_batch"}
 
 
@@ -123,7 +123,7 @@ def cell(suite: Suite, source: str, name: str, labels: int, seeds: tuple[int, ..
         raise BadInput(
             f"{source}: Appendix A has no values for {name!r} at {labels} labels: add [hyperparameters.{name}]{how}"
         )
-    left_out = {*MODELS, *(() if name in WITH_COST else OF_COST), *(() if name in LADDERS else ("decoder",))}
+    left_out = {*MODELS, *(field for field in OF_SOME if name not in MEANT_FOR[field])}
     common = {field: value for field, value in suite.model.items() if field not in left_out}
     options = common | FIXED.get(name, {}) | suite.model.get(name, {})
     widths = (INPUTS[suite.dataset], *suite.widths)

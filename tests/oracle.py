@@ -160,7 +160,8 @@ def encode(
     """A pass through the encoder, VAL equations 1-2, from x or from a given ztilde(start_layer).
 
     With z_start, x is ignored, noise[start_layer] is NOT added, and layers above start_layer are computed.
-    With statistics, these replace the batch's own mean and variance.
+    With statistics, these replace the batch's own mean and variance. "perturbed_activation" among the parameters:
+    z_start is h(start_layer) instead, as in tf-ssl's lva.py at 02b1283, whose get_vat_cost perturbs that.
     """
     if z_start is None:
         if x is None or start_layer != 0:
@@ -169,7 +170,9 @@ def encode(
         path = Path({}, {0: x}, {0: add_noise(x, noise, 0)}, {}, np.zeros(0))
     else:
         path = Path({}, {}, {start_layer: as_float64(z_start)}, {}, np.zeros(0))
-    path.h[start_layer] = activate(params, path.ztilde[start_layer], start_layer)
+    as_it_is = z_start is not None and "perturbed_activation" in params
+    start = path.ztilde[start_layer]
+    path.h[start_layer] = start if as_it_is else activate(params, start, start_layer)
     for layer in range(start_layer + 1, depth(params) + 1):
         climb(params, path, layer, noise, None if statistics is None else statistics[layer])
     path.logits = path.h[depth(params)]
@@ -241,7 +244,7 @@ def jacobian(params: Params, ztilde_l: Array, layer: int, noise: Noise) -> Array
     examples, width = np.shape(ztilde_l)
     found = np.einsum("nm,ui->numi", np.eye(examples), np.eye(width))  # d ztilde(layer) / d ztilde(layer)
     for below in range(layer, depth(params)):
-        if below > 0:  # leaky ReLU of that layer; the inputs have none
+        if below > 0 and not (below == layer and "perturbed_activation" in params):  # leaky ReLU; the inputs have none
             scale = hidden_scale(params, below)
             shifted = scale * (path.ztilde[below] + as_float64(params[f"shift_{below}"]))
             slopes = scale * leaky_relu_slope(shifted, slope_below_zero(params))
@@ -304,6 +307,11 @@ def perturbation(
     raise ValueError(f"expected norm 'L2' or 'Linf', got {norm!r}")
 
 
+def perturbed_values(params: Params, path: Path, layer: int) -> Array:
+    """What LVAC perturbs of a layer: ztilde, or with "perturbed_activation" among the parameters h."""
+    return path.h[layer] if "perturbed_activation" in params else path.ztilde[layer]
+
+
 def virtual_adversarial_each(
     params: Params, path: Path, layer: int, noise: Noise, r: Array, either_sign: bool = False, fresh: bool = False
 ) -> Array:
@@ -313,7 +321,8 @@ def virtual_adversarial_each(
     are its own. either_sign: an example for which -r, in a batch of such, gives more than r in a batch of these is
     moved by -r.
     """
-    start = add_noise(path.ztilde[layer], noise, layer) if fresh else path.ztilde[layer]
+    at = perturbed_values(params, path, layer)
+    start = add_noise(at, noise, layer) if fresh else at
 
     def moved(step: Array) -> Array:
         perturbed = encode(params, None, noise, start_layer=layer, z_start=start + step)

@@ -21,6 +21,7 @@ from oracle import (
     jacobian,
     no_noise,
     perturbation,
+    perturbed_values,
     softmax,
     unit,
     virtual_adversarial_each,
@@ -99,7 +100,7 @@ def lvac_losses(
         for path, noise, starts, finding, scoring in groups:
             r = perturbation(
                 params,
-                path.ztilde[layer],
+                perturbed_values(params, path, layer),
                 layer,
                 hidden_only(finding[layer]),
                 starts[layer],

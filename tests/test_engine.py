@@ -23,6 +23,8 @@ CASES = [pytest.param(name, {}, id=name) for name in MODELS]
 CASES += [pytest.param(name, options, id=f"{name}, scored otherwise") for name, options in FRESH]
 DECODER = {"decoder": "released"}
 CASES += [pytest.param("ladder", DECODER, id="ladder, the released decoder")]
+ACTIVE = DECODER | {"perturbed_on": "activation", "scored_noise": "fresh"}
+CASES += [pytest.param("lvac-lw", ACTIVE, id="lvac-lw, activations perturbed")]
 CASES += [pytest.param("vat", RELEASED | {"statistics": "corrupted"}, id="vat, the released network")]
 
 

@@ -39,6 +39,8 @@ def oracle_parameters(model, i):
     found = {"scale": state["encoder.scale"][0], "leaky_slope": np.float64(model.config.leaky_slope)}
     if model.config.decoder == "released":
         found["released_decoder"] = np.float64(1)
+    if model.config.perturbed_on == "activation":
+        found["perturbed_activation"] = np.float64(1)
     if model.config.noise_on == "activation":
         found["noise_on_activation"] = np.float64(1)
     for layer in range(1, depth + 1):
@@ -190,6 +192,18 @@ def test_noise_on_activations_and_a_scale_at_every_layer(name, options):
 @pytest.mark.parametrize("name", LADDERS)
 def test_the_released_decoder(name):
     check(*build(name, decoder="released"))
+
+
+@pytest.mark.parametrize("scored_noise", ["shared", "fresh"])
+@pytest.mark.parametrize("perturbed", ["unlabelled", "all"])
+def test_activations_of_hidden_layers_are_perturbed(scored_noise, perturbed):
+    options = {"scored_noise": scored_noise, "perturbed": perturbed}
+    built = build("lvac-lw", perturbed_on="activation", **options)
+    check(*built)
+    model, batch, noise = built
+    found, other = model.losses(batch, noise), build("lvac-lw", **options)[0].losses(batch, noise)
+    assert (found["virtual_adversarial_0"] == other["virtual_adversarial_0"]).all()
+    assert (found["virtual_adversarial_1"] != other["virtual_adversarial_1"]).all()
 
 
 def check(model, batch, noise):

@@ -48,6 +48,7 @@ OF_COST = ("perturbations", "sign", "scored_noise")  # fields that say how a vir
 NOT_OF_LADDERS = ("normalised_logits", "noise_on", "hidden_scale")  # their decoder is for the encoder without
 MEANT_FOR: dict[str, tuple[str, ...]] = {  # fields that at any value but their default are of some models alone
     "decoder": LADDERS,
+    "perturbed_on": ("lvac-lw",),
     **dict.fromkeys(OF_COST, WITH_COST),
     **dict.fromkeys(NOT_OF_LADDERS, tuple(name for name in MODELS if name not in LADDERS)),
 }
@@ -59,6 +60,7 @@ LATER: dict[str, Any] = {
     "noise_on": "normalised",
     "hidden_scale": False,
     "decoder": "rasmus",
+    "perturbed_on": "normalised",
     "perturbations": 1,
     "sign": "drawn",
     "scored_noise": "shared",
@@ -106,6 +108,7 @@ class ModelConfig:
     normalised_logits: bool = True  # batch normalisation of the last layer too; not with a ladder's decoder
     noise_on: Literal["normalised", "activation"] = "normalised"  # what hidden noise is added to; a ladder's: the first
     decoder: Literal["rasmus", "released"] = "rasmus"  # a ladder's: of Rasmus et al. (2015), or of the released runs
+    perturbed_on: Literal["normalised", "activation"] = "normalised"  # of lvac-lw's hidden layers: z~(l), or h(l)
     hidden_scale: bool = False  # a scale at every layer, not the logits alone; not with a ladder's decoder
     statistics: Averaged = "unlabelled"  # what test-time averages are taken over
 

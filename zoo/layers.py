@@ -104,8 +104,9 @@ class Encoder(Calculating):
         noise: LayerNoise | None = None,
         statistics: Sequence[Statistics] | None = None,
         perturb: Callable[[int, Tensor], Tensor] | None = None,
+        active: bool = False,
     ) -> Pass:
-        """From z~(start), (..., examples, units), to the logits.
+        """From z~(start), (..., examples, units), to the logits; `active`: from h(start).
 
         `noise` is added to z(l) for l > start, or to the activations h(l) for l >= start, 0 and L excepted.
         `statistics` of layers start+1..L, else the batch's own.
@@ -116,7 +117,7 @@ class Encoder(Calculating):
         zs, used = [z], []
         for layer in range(start + 1, self.depth + 1):
             weight = self.weight[layer - 1]
-            if layer == 1:
+            if layer == 1 or (active and layer == start + 1):
                 projection = self.arithmetic.product(z, weight)
             else:
                 z, shift = self.scaled(layer - 1, z, self.shift[layer - 2])
@@ -167,18 +168,20 @@ class Encoder(Calculating):
         start: int = 0,
         noise: LayerNoise | None = None,
         statistics: Sequence[Statistics] | None = None,
+        active: bool = False,
     ) -> Linearised:
-        """The derivative of `forward` at z~(start): given statistics are constants, a batch's own move with z.
+        """The derivative of `forward` at z~(start) or h(start): given statistics are constants, a batch's own move.
 
         J is a product of weights, slopes of the leaky ReLU and derivatives of the normalisations, each of which is its
         own transpose.
         """
-        path: Pass = self(z, start=start, noise=noise, statistics=statistics)
+        path: Pass = self(z, start=start, noise=noise, statistics=statistics, active=active)
         on_z, _, sd = self.added(noise)
         weights, slopes, normalisations = list(self.weight)[start:], [], []
         for layer, (_, variance) in enumerate(path.statistics, start):
             below, above = path.z[layer - start : layer - start + 2]
-            slopes.append(torch.ones((), device=z.device) if layer == 0 else self.slope(layer, below))
+            as_it_is = layer == 0 or (active and layer == start)
+            slopes.append(torch.ones((), device=z.device) if as_it_is else self.slope(layer, below))
             if layer == self.depth - 1 and not self.normalised_logits:
                 normalisations.append(torch.positive)  # as it is
                 break

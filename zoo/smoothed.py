@@ -49,6 +49,11 @@ class Adversarial(Classifier):
 class VirtualAdversarial(Classifier):
     """What a model needs to perturb layers of its encoder: noise, start directions, the perturbation itself."""
 
+    @property
+    def active(self) -> bool:
+        """Whether of a hidden layer the activation h(l) is perturbed, not z~(l)."""
+        return self.config.perturbed_on == "activation"
+
     def groups(self) -> list[str]:
         """The groups of examples that are perturbed."""
         return ["labelled", "unlabelled"] if self.config.perturbed == "all" else [self.config.perturbed]
@@ -79,17 +84,18 @@ class VirtualAdversarial(Classifier):
         Exact: the derivatives of one pass with its noise, the batch's statistics moving with z as they do where the
         perturbation is scored. With xi: finite differences, every pass with noise of its own, as the released runs.
         """
-        config, iterations = self.config, self.config.iterations(layer)
+        config, iterations, active = self.config, self.config.iterations(layer), self.active
         start = noise[noise_name(group, "direction", layer, draw)]
         if iterations == 0:
             return scale_to(start, config.eps()[layer], config.norm)
 
         def rest(k: int, z: Tensor) -> Tensor:
-            return self.encode(z, start=layer, noise=self.hidden_noise(noise, f"{group}/find/{k}")).logits
+            found = self.hidden_noise(noise, f"{group}/find/{k}")
+            return self.encode(z, start=layer, noise=found, active=active).logits
 
         if config.xi is None:
             found = self.hidden_noise(noise, f"{group}/find/0")
-            product = curvature(self.encoder.linearise(z, start=layer, noise=found))
+            product = curvature(self.encoder.linearise(z, start=layer, noise=found, active=active))
         else:
             passes = [partial(rest, k) for k in range(1, iterations + 1)]
             product = finite_difference(rest(0, z), passes, z, config.xi)
@@ -122,14 +128,14 @@ class VirtualAdversarial(Classifier):
     def scoring(self, layer: int, shared: LayerNoise, noise: Noise, prefix: str) -> Map:
         """From a perturbed layer to logits: with the unperturbed pass's noise, or drawn anew, as the released runs."""
         if self.config.scored_noise == "shared":
-            return lambda z: self.encode(z, start=layer, noise=shared).logits
+            return lambda z: self.encode(z, start=layer, noise=shared, active=self.active).logits
         layers = range(len(self.config.widths))
         fresh = LayerNoise(self.config.hidden_sd, [noise.get(f"{prefix}/{above}") for above in layers])
         own = fresh.layers[layer]
 
         def score(z: Tensor) -> Tensor:
             z = z if own is None else torch.add(z, own, alpha=fresh.sd)
-            return self.encode(z, start=layer, noise=fresh).logits
+            return self.encode(z, start=layer, noise=fresh, active=self.active).logits
 
         return score
 
