@@ -278,3 +278,15 @@ def test_the_report_names_who_attacked_not_who_typed_last(theirs, call):
     page = (theirs / "o/report/report.md").read_text()
     assert "- Commit: of that day" in page
     assert "- Device: another machine" in page
+
+
+def test_a_folder_that_notes_no_predictions_goes_on(theirs, call):
+    typed = ("attack", "--model", "theirs:linear", "--data", "digits", "--images", "20", "--out", "o")
+    assert call(*typed)[0] == 0
+    path = theirs / "o" / IDENTITY
+    noted = json.loads(path.read_text())
+    assert noted.pop("predictions")
+    path.write_text(json.dumps(noted))
+    before = files(theirs / "o")
+    assert call(*typed)[0] == 0
+    assert files(theirs / "o") == before
