@@ -77,6 +77,7 @@ OTHER_MODEL = {
     "statistics": "labelled",
     "decoder": "released",
 }
+OTHER_LAYER_WISE = {"perturbed_on": "activation"}
 OTHER_VAT = {"normalised_logits": False, "noise_on": "activation", "hidden_scale": True}
 TRAINING = TrainingConfig("digits", 50, 50, 200, 4, 2)
 OTHER_TRAINING = {
@@ -102,13 +103,15 @@ OTHER_TRAINING = {
 
 
 def test_the_fingerprint_changes_with_every_field():
-    assert {*OTHER_MODEL, *OTHER_VAT} == {field.name for field in fields(ModelConfig)}
+    assert {*OTHER_MODEL, *OTHER_LAYER_WISE, *OTHER_VAT} == {field.name for field in fields(ModelConfig)}
     assert {*OTHER_TRAINING, "points_at"} == {field.name for field in fields(TrainingConfig)}
     found = [fingerprint(MODEL, TRAINING)]
     found += [fingerprint(replace(MODEL, **{key: value}), TRAINING) for key, value in OTHER_MODEL.items()]
     found += [fingerprint(MODEL, replace(TRAINING, **{key: value})) for key, value in OTHER_TRAINING.items()]
     for tuned in (Hyperparameters((1.0, 2.5), (0.5,)), Hyperparameters((1.0, 2.0), (0.5,), 0.5)):
         found += [fingerprint(replace(MODEL, hyperparameters=tuned), TRAINING)]
+    layer_wise = ModelConfig("lvac-lw", (64, 20, 10), Hyperparameters((1.0, 2.0), (0.5, 0.1)))
+    found += [fingerprint(replace(layer_wise, **other), TRAINING) for other in ({}, OTHER_LAYER_WISE)]
     vat, points = ModelConfig("vat", (2, 20, 2), Hyperparameters(eps=(0.5,))), replace(TRAINING, dataset="moons")
     found += [fingerprint(replace(vat, **{key: value}), points) for key, value in OTHER_VAT.items()]
     found += [fingerprint(vat, points), fingerprint(replace(vat, statistics="corrupted"), points)]
