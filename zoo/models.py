@@ -64,11 +64,8 @@ class LVAC(VirtualAdversarial, Ladder):
 
     def smoothing(self, corrupted: Mapping[str, Pass], noise: Noise) -> dict[str, Tensor]:
         """A cost a layer."""
-        passes = {
-            group: (self.encoder.activated(path) if self.active else path, self.corruption(noise, group))
-            for group, path in corrupted.items()
-            if group in self.groups()
-        }
+        paths = {group: self.encoder.activated(path) if self.active else path for group, path in corrupted.items()}
+        passes = {group: (paths[group], self.corruption(noise, group)) for group in self.groups()}
         return {f"virtual_adversarial_{layer}": self.cost(layer, passes, noise) for layer in self.config.eps()}
 
     def scored_layers(self, layer: int) -> range:

@@ -54,6 +54,10 @@ class VirtualAdversarial(Classifier):
         """Whether of a hidden layer the activation h(l) is perturbed, not z~(l)."""
         return self.config.perturbed_on == "activation"
 
+    def above(self, layer: int, z: Tensor, noise: LayerNoise) -> Tensor:
+        """Logits, (..., examples, classes), from what is perturbed of a layer."""
+        return self.encode(z, start=layer, noise=noise, active=self.active).logits
+
     def groups(self) -> list[str]:
         """The groups of examples that are perturbed."""
         return ["labelled", "unlabelled"] if self.config.perturbed == "all" else [self.config.perturbed]
@@ -84,18 +88,17 @@ class VirtualAdversarial(Classifier):
         Exact: the derivatives of one pass with its noise, the batch's statistics moving with z as they do where the
         perturbation is scored. With xi: finite differences, every pass with noise of its own, as the released runs.
         """
-        config, iterations, active = self.config, self.config.iterations(layer), self.active
+        config, iterations = self.config, self.config.iterations(layer)
         start = noise[noise_name(group, "direction", layer, draw)]
         if iterations == 0:
             return scale_to(start, config.eps()[layer], config.norm)
 
         def rest(k: int, z: Tensor) -> Tensor:
-            found = self.hidden_noise(noise, f"{group}/find/{k}")
-            return self.encode(z, start=layer, noise=found, active=active).logits
+            return self.above(layer, z, self.hidden_noise(noise, f"{group}/find/{k}"))
 
         if config.xi is None:
             found = self.hidden_noise(noise, f"{group}/find/0")
-            product = curvature(self.encoder.linearise(z, start=layer, noise=found, active=active))
+            product = curvature(self.encoder.linearise(z, start=layer, noise=found, active=self.active))
         else:
             passes = [partial(rest, k) for k in range(1, iterations + 1)]
             product = finite_difference(rest(0, z), passes, z, config.xi)
@@ -128,14 +131,14 @@ class VirtualAdversarial(Classifier):
     def scoring(self, layer: int, shared: LayerNoise, noise: Noise, prefix: str) -> Map:
         """From a perturbed layer to logits: with the unperturbed pass's noise, or drawn anew, as the released runs."""
         if self.config.scored_noise == "shared":
-            return lambda z: self.encode(z, start=layer, noise=shared, active=self.active).logits
+            return lambda z: self.above(layer, z, shared)
         layers = range(len(self.config.widths))
         fresh = LayerNoise(self.config.hidden_sd, [noise.get(f"{prefix}/{above}") for above in layers])
         own = fresh.layers[layer]
 
         def score(z: Tensor) -> Tensor:
             z = z if own is None else torch.add(z, own, alpha=fresh.sd)
-            return self.encode(z, start=layer, noise=fresh, active=self.active).logits
+            return self.above(layer, z, fresh)
 
         return score
 
