@@ -3,6 +3,7 @@
 import numpy as np
 import oracle
 import oracle_losses
+import oracle_vat
 import pytest
 import torch
 
@@ -138,7 +139,7 @@ def expected_of_the_vat_paper(model, parameters, arrays, noise, i):
     eps, alpha = config.eps()[0], config.hyperparameters.alpha
     hidden = {group: layers(noise, f"{group}/hidden", i, config.hidden_sd) for group in SIZES}
     if config.name in ADVERSARIAL:
-        return oracle_losses.adversarial_losses(parameters, x, y, hidden["labelled"], eps, alpha, config.norm)
+        return oracle_vat.adversarial_losses(parameters, x, y, hidden["labelled"], eps, alpha, config.norm)
     groups = [group for group in SIZES if config.perturbed in (group, "all")]
     find = {group: layers(noise, f"{group}/find/0/hidden", i, config.hidden_sd) for group in groups}
     names = ["", *(f"/{draw}" for draw in range(1, config.perturbations))]
@@ -146,13 +147,13 @@ def expected_of_the_vat_paper(model, parameters, arrays, noise, i):
     options = {"eps": eps, "power_iterations": config.power_iterations, "norm": config.norm}
     if groups == ["labelled"]:
         given = {"directions": starts["labelled"], "finding_noise": find["labelled"], "alpha": alpha}
-        return oracle_losses.labelled_vat_losses(parameters, x, y, hidden["labelled"], **options, **given)
+        return oracle_vat.labelled_vat_losses(parameters, x, y, hidden["labelled"], **options, **given)
     argument = {"unlabelled": "direction", "labelled": "labelled_direction"}
     draws = [{argument[group]: starts[group][draw] for group in groups} for draw in range(config.perturbations)]
     options |= {"perturb_labelled": len(groups) > 1, "labelled_finding_noise": find.get("labelled")}
     options |= {"noise_labelled": hidden["labelled"], "noise_unlabelled": hidden["unlabelled"]}
     options |= {"params": parameters, "labelled_x": x, "labels": y, "unlabelled_x": unlabelled}
-    return oracle_losses.averaged_vat_losses(alpha, draws, finding_noise=find["unlabelled"], **options)
+    return oracle_vat.averaged_vat_losses(alpha, draws, finding_noise=find["unlabelled"], **options)
 
 
 @pytest.mark.parametrize("perturbed", ["unlabelled", "all"])

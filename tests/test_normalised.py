@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import oracle
+import oracle_perturbation
 import pandas as pd
 import pytest
 import torch
@@ -100,9 +101,9 @@ def test_cost_where_statistics_move_with_the_batch(iterations):
     model, parameters, _, x = single("vat")
     direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     clean = oracle.no_noise(parameters)
-    r = oracle.perturbation(parameters, x.numpy(), 0, clean, direction.numpy(), 0.7, iterations)
+    r = oracle_perturbation.perturbation(parameters, x.numpy(), 0, clean, direction.numpy(), 0.7, iterations)
     path = oracle.encode(parameters, x.numpy(), clean)
-    expected = oracle.virtual_adversarial_each(parameters, path, 0, clean, r)
+    expected = oracle_perturbation.virtual_adversarial_each(parameters, path, 0, clean, r)
     np.testing.assert_allclose(model.costs(x, direction, 0.7, iterations, in_batch=True), expected, rtol=1e-6)
     assert not np.allclose(model.costs(x, direction, 0.7, iterations), expected, rtol=0.01)
 
@@ -113,7 +114,7 @@ def test_gradient_of_an_image_through_its_neighbours():
     clean = oracle.no_noise(parameters)
     logits = oracle.encode(parameters, x.numpy(), clean).logits
     slope = oracle.softmax(logits) - np.eye(logits.shape[1])[logits.argmax(1)]
-    expected = np.einsum("ncmi,nc->mi", oracle.jacobian(parameters, x.numpy(), 0, clean), slope)
+    expected = np.einsum("ncmi,nc->mi", oracle_perturbation.jacobian(parameters, x.numpy(), 0, clean), slope)
     found = input_gradient(InBatch(model), x, None).gradient
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
 

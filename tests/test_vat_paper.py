@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
-import oracle_losses
+import oracle_vat
 import pytest
 import torch
 from small_trainings import CONFIG, DIGITS, begin
@@ -89,7 +89,7 @@ def test_a_name_says_what_it_is():
 def test_equation_21_against_a_numpy_loop():
     draws = 3 + 10 * torch.randn(25, 2, 40, generator=GENERATOR, dtype=torch.float64)
     found = normalised_deviation(draws)
-    wanted = [oracle_losses.normalised_deviation(draws[:, seed].numpy()) for seed in range(2)]
+    wanted = [oracle_vat.normalised_deviation(draws[:, seed].numpy()) for seed in range(2)]
     np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-12)
     assert normalised_deviation(draws[:1].expand(5, 2, 40)).abs().max() < 1e-7, "draws that are alike do not deviate"
 
@@ -111,7 +111,7 @@ def test_deviations_in_training_are_of_the_regularisers_own_gradients(perturbed)
         other.load_state_dict(training.model.state_dict())
         parameters = list(other.encoder.parameters())
         gradients = torch.stack([flat(other, parameters, *draw) for draw in met[4 * number : 4 * number + 4]])
-        wanted = [oracle_losses.normalised_deviation(gradients[:, seed].numpy()) for seed in range(2)]
+        wanted = [oracle_vat.normalised_deviation(gradients[:, seed].numpy()) for seed in range(2)]
         np.testing.assert_allclose(found[iterations].numpy(), wanted, rtol=1e-4)
     assert (found[0] != found[1]).all()
     assert all(torch.equal(*pair) for pair in zip(state, training.model.state_dict().values(), strict=True))
