@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from reports.audit import BALL, budget, where
 from reports.canvas import fit_scale, panels
-from reports.cells import CELL, band, ordered
+from reports.cells import CELL, band, ordered, starting
 from reports.models import error_line, legend, styles
 from reports.room import noted, shown
 from reports.section import Picture, Run, Section
@@ -22,8 +22,8 @@ KINDS = {"fgm": "one step of the fast gradient method", "worst": "worst case ove
 
 def table(records: pd.DataFrame) -> pd.DataFrame:
     """Mean, lowest and highest error over seeds and n seeds, by kind, norm and eps, where there are eps enough."""
-    kind = records["attack"].where(records["attack"] == "fgm", records["attack"].str.extract(r"^(worst)-")[0])
-    found = records[(records["measure"] == "attacked_error") & kind.notna()].assign(kind=kind)
+    kind = records["attack"].mask(starting(records["attack"], "worst-"), "worst")
+    found = records[(records["measure"] == "attacked_error") & kind.isin(KINDS)].assign(kind=kind)
     found = found[np.isfinite(found["value"])]
     groups = found.groupby([*CELL, "kind", "norm", "eps"])["value"]
     curves = band(groups).reset_index()

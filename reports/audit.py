@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from reports.cells import CELL, ordered
+from reports.cells import CELL, ordered, starting
 from reports.checks import CHECKPOINT, CHECKS, Check
 from reports.layout import Table
 from reports.models import styles
@@ -35,25 +35,15 @@ def largest(found: pd.DataFrame) -> tuple[float, str, float]:
     return float(found["value"].iloc[at]), str(found["norm"].iloc[at]), float(found["eps"].iloc[at])
 
 
-def check_figures(records: pd.DataFrame) -> pd.DataFrame:
-    """Each check's figures of the checkpoints that were audited: the columns of `AT`, value, check, failed."""
-    audited = records.loc[records["attack"] == "audit", CHECKPOINT].drop_duplicates()
-    own = records.merge(audited, on=CHECKPOINT)
-    found = []
-    for check in CHECKS:
-        figures = check.figures(own)
-        found.append(figures.assign(check=check.name, failed=figures["value"] > check.limit + 1e-9))
-    return pd.concat(found, ignore_index=True)
-
-
-def table(records: pd.DataFrame) -> pd.DataFrame:
+def table(records: pd.DataFrame, figures: pd.DataFrame) -> pd.DataFrame:
     """dataset, model, labels, seed, check, figure, limit, verdict, norm, eps: of each checkpoint that was audited.
 
-    The largest figure speaks. A check that could not be made is "not run" and has no figure.
+    `figures`: `check_figures` of the records. The largest speaks. A check that could not be made is "not run" and has
+    no figure.
     """
     audited = records.loc[records["attack"] == "audit", CHECKPOINT].drop_duplicates()
     checks = pd.DataFrame([(check.name, check.limit) for check in CHECKS], columns=["check", "limit"])
-    found = check_figures(records).sort_values("value", ascending=False, kind="stable", na_position="last")
+    found = figures.sort_values("value", ascending=False, kind="stable", na_position="last")
     first = found.drop_duplicates([*CHECKPOINT, "check"])
     rows = audited.merge(checks, how="cross").merge(first, how="left", on=[*CHECKPOINT, "check"])
     absent = rows["value"].isna()
@@ -72,17 +62,17 @@ def section(run: Run) -> Section:
     """The verdicts, or that no audit has been made."""
     audited = run.records[run.records["attack"] == "audit"]
     part = shown(run.records, audited)
-    found = noted(tables(part), part, audited)
+    found = noted(tables(part, shown(run.checks, audited)), part, audited)
     heading = "Audit: can the figures be believed?"
     if not found:
         return Section("audit", heading, ("No audit has been made: `python -m benchmark attack` makes one.",))
-    return Section("audit", heading, found, table(run.records))
+    return Section("audit", heading, found, table(run.records, run.checks))
 
 
-def tables(records: pd.DataFrame) -> list[Table]:
+def tables(records: pd.DataFrame, figures: pd.DataFrame) -> list[Table]:
     """For each data set and label count: rows checks, columns models, the verdict of the worst seed and its figure."""
     result = []
-    for (dataset, labels), cell in table(records).groupby(["dataset", "labels"]):
+    for (dataset, labels), cell in table(records, figures).groupby(["dataset", "labels"]):
         models = list(styles(cell["model"]))
         rows = [[check.name, *(said(cell, check, model) for model in models)] for check in CHECKS]
         own = records[(records["dataset"] == dataset) & (records["labels"] == labels)]
@@ -127,7 +117,7 @@ def budget(records: pd.DataFrame, norm: str = "") -> str:
     """
     records = records[records["norm"].isin(["", norm])] if norm else records
     images = records.loc[(records["attack"] == "audit") & (records["measure"] == "clean_error"), "n"]
-    of = {family: records[records["attack"].str.startswith(f"{family}-")] for family in EFFORTS}
+    of = {family: records[starting(records["attack"], f"{family}-")] for family in EFFORTS}
     said = [
         text.format(listed(of[family]["attack"].str.rpartition("-")[2]), listed(of[family]["n"]))
         for family, text in EFFORTS.items()
@@ -148,15 +138,14 @@ def where(dataset: object, labels: object) -> str:
 
 
 def marks(
-    records: pd.DataFrame, doubts: Literal["one step", "many steps"] = "one step", shown_to: float = math.inf
+    figures: pd.DataFrame, doubts: Literal["one step", "many steps"] = "one step", shown_to: float = math.inf
 ) -> dict[tuple[str, str, int, str], list[str]]:
     """(dataset, model, labels, norm of the fast gradient method) -> the checks that put in doubt what was found in it.
 
-    A check of the model marks every norm, one of attacks those that it failed in, or in whose ball, on some seed; a
-    local one only where it failed since an eps below the largest that is shown.
+    `figures`: of `check_figures`. A check of the model marks every norm, one of attacks those that it failed in, or in
+    whose ball, on some seed; a local one only where it failed since an eps below the largest that is shown.
     """
-    failed = check_figures(records)
-    failed = failed[failed["failed"]]
+    failed = figures[figures["failed"]]
     found: dict[tuple[str, str, int, str], list[str]] = {}
     for check in CHECKS:
         own = failed[(failed["check"] == check.name) & ~(check.local & (failed["since"] > shown_to - 1e-9))]

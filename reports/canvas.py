@@ -43,9 +43,13 @@ def images(draw: Callable[[pd.DataFrame], Figure], table: pd.DataFrame, data: st
 
 
 def drawn(draw: Callable[[pd.DataFrame], Figure], table: pd.DataFrame) -> Figure:
-    """The picture without the tick labels that have no room: one that would touch the label before it is left out."""
+    """The picture without the tick labels that have no room: one that would touch the label before it is left out.
+
+    It is laid out once, so that what was found to have room has it in every format.
+    """
     figure = draw(table)
     figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
         low, high = sorted(axis.get_view_interval())
         before: Bbox | None = None

@@ -41,6 +41,11 @@ def checked(frame: pd.DataFrame, columns: Mapping[str, str], name: str) -> pd.Da
     return filled.astype(dict(columns)).reset_index(drop=True)
 
 
+def starting(texts: pd.Series, prefix: str | tuple[str, ...]) -> pd.Series:
+    """Which of them start so; every text is looked at once, however often it occurs."""
+    return texts.isin([text for text in texts.unique() if text.startswith(prefix)])
+
+
 def band(groups: "SeriesGroupBy[Any, Any]") -> pd.DataFrame:
     """mean, lowest, highest and n of each group's values but NaN; no rounding takes a mean beyond its extremes."""
     found = pd.DataFrame(groups.agg(mean="mean", lowest="min", highest="max", n="count"))

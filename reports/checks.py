@@ -6,7 +6,7 @@ from typing import Literal
 
 import pandas as pd
 
-from reports.cells import CELL, PAPER_EPS
+from reports.cells import CELL, PAPER_EPS, starting
 from reports.layout import number
 
 CHANCE = 0.9  # error of a guess among ten classes
@@ -51,7 +51,7 @@ def family(prefix: str, measure: str = "attacked_error") -> Figures:
     """The largest error under attacks of a name or family."""
 
     def errors(records: pd.DataFrame) -> pd.DataFrame:
-        of = records["attack"].eq(prefix) | records["attack"].str.startswith((prefix + "-", prefix + "/"))
+        of = records["attack"].eq(prefix) | starting(records["attack"], (prefix + "-", prefix + "/"))
         return at_radii(records[(records["measure"] == measure) & of], "max")
 
     return errors
@@ -59,7 +59,7 @@ def family(prefix: str, measure: str = "attacked_error") -> Figures:
 
 def ascents(records: pd.DataFrame) -> pd.DataFrame:
     """Errors under projected gradient ascent, of each effort."""
-    return records[(records["measure"] == "attacked_error") & records["attack"].str.startswith("pgd-")]
+    return records[(records["measure"] == "attacked_error") & starting(records["attack"], "pgd-")]
 
 
 def usual(records: pd.DataFrame) -> pd.DataFrame:
@@ -177,3 +177,14 @@ CHECKS = (
         doubts="many steps",
     ),
 )
+
+
+def check_figures(records: pd.DataFrame) -> pd.DataFrame:
+    """Each check's figures of the checkpoints that were audited: the columns of `AT`, value, check, failed."""
+    audited = records.loc[records["attack"] == "audit", CHECKPOINT].drop_duplicates()
+    own = records.merge(audited, on=CHECKPOINT)
+    found = []
+    for check in CHECKS:
+        figures = check.figures(own)
+        found.append(figures.assign(check=check.name, failed=figures["value"] > check.limit + 1e-9))
+    return pd.concat(found, ignore_index=True)

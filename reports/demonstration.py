@@ -9,7 +9,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from reports.canvas import panels
-from reports.cells import CELL, ordered
+from reports.cells import CELL, ordered, starting
 from reports.section import Picture, Run, Section
 
 PREFIX = "point/"
@@ -32,7 +32,7 @@ def section(run: Run) -> Section:
 
 def table(history: pd.DataFrame) -> pd.DataFrame:
     """CELL, epoch, point, input-0, input-1, label (-1: none), p, cost: of each model's first seed."""
-    rows = history[history["measure"].str.startswith(PREFIX)]
+    rows = history[starting(history["measure"], PREFIX)]
     rows = rows[rows["seed"] == rows.groupby(CELL)["seed"].transform("min")]
     named = rows["measure"].str.extract(r"^point/(\d+)/(.+)$")
     rows = rows.assign(point=named[0].astype("int64"), what=named[1])

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from reports.canvas import panels
-from reports.cells import CELL, band, ordered
+from reports.cells import CELL, band, ordered, starting
 from reports.room import noted, shown
 from reports.section import Picture, Run, Section
 
@@ -33,7 +33,7 @@ def table(history: pd.DataFrame) -> pd.DataFrame:
 
     ValueError for a measure that is of no number of power iterations.
     """
-    own = history[history["measure"].str.startswith(PREFIX)]
+    own = history[starting(history["measure"], PREFIX)]
     iterations = own["measure"].str.removeprefix(PREFIX)
     if len(wrong := own[~iterations.str.fullmatch("[0-9]{1,9}")]):
         raise ValueError(f"history: unknown measure {wrong['measure'].iloc[0]!r}: expected {PREFIX}0, {PREFIX}1, ...")

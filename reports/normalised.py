@@ -6,7 +6,7 @@ import pandas as pd
 
 from reports import published
 from reports.audit import where
-from reports.cells import CELL, PAPER_EPS, aggregate, clean, ordered
+from reports.cells import CELL, PAPER_EPS, aggregate, clean, ordered, starting
 from reports.layout import Table, cell, pivot
 from reports.models import styles
 from reports.room import noted, shown
@@ -56,7 +56,7 @@ def section(run: Run) -> Section:
 
 def compared(records: pd.DataFrame) -> pd.DataFrame:
     """Records by other statistics, and beside them the same seeds' own, as an attack of that kind."""
-    tried = records[records["attack"].str.startswith(PREFIX)]
+    tried = records[starting(records["attack"], PREFIX)]
     unattacked = tried["measure"] == "clean_error"
     tried = tried.assign(norm=tried["norm"].mask(unattacked, "clean"), eps=tried["eps"].mask(unattacked, 0.0))
     same = [*CELL, "seed", "norm", "eps"]

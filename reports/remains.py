@@ -39,7 +39,7 @@ def section(run: Run) -> Section:
         return Section("remains", heading, ())
     part = shown(run.records, found)
     said = tuple(sentences(shown(found)))
-    blocks = noted([*tables(part), *distances(part)], part, found)
+    blocks = noted([*tables(part, shown(run.checks, found)), *distances(part)], part, found)
     return Section("remains", heading, (*([said] if said else []), *blocks), found)
 
 
@@ -98,12 +98,15 @@ def unattacked(records: pd.DataFrame, cell: pd.DataFrame) -> pd.DataFrame:
     return clean.assign(attack=NO_ATTACK, measure="attacked_error", eps=0.0)
 
 
-def tables(records: pd.DataFrame) -> list[Table]:
-    """For each data set, label count and norm: rows eps and attack, the first without one, columns models; in %."""
+def tables(records: pd.DataFrame, figures: pd.DataFrame) -> list[Table]:
+    """For each data set, label count and norm: rows eps and attack, the first without one, columns models; in %.
+
+    `figures`: `check_figures` of the records.
+    """
     result = []
     found = shown_attacks(records)
     largest = found.groupby("norm")["eps"].max()
-    doubts = {(of, norm): marks(records, of, eps) for of in DOUBTS for norm, eps in largest.items()}
+    doubts = {(of, norm): marks(figures, of, eps) for of in DOUBTS for norm, eps in largest.items()}
     for (dataset, labels, norm), cell in found.groupby(["dataset", "labels", "norm"]):
         rows = [(0.0, NO_ATTACK), *product(sorted(cell["eps"].unique()), ROWS)]
         errors = aggregate(pd.concat([unattacked(records, cell), cell]))

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from reports import paired
+from reports.checks import check_figures
 from reports.layout import Table
 
 Bullets = tuple[str, ...]
@@ -44,6 +45,11 @@ class Run:
         same = groups["epoch"].nunique() == 1
         found: pd.DataFrame = means.assign(epoch=means["epoch"].where(same, 0)).reset_index()
         return found
+
+    @cached_property
+    def checks(self) -> pd.DataFrame:
+        """The figures of every check of the audit."""
+        return check_figures(self.records)
 
     @property
     def paper(self) -> str:

@@ -79,7 +79,7 @@ def table2(run: Run) -> Section:
     tables = []
     for dataset, there in part.groupby("dataset"):
         planned = plan[plan["dataset"] == dataset]
-        doubts = marks(shown(run.records, there), shown_to=there["eps"].max())
+        doubts = marks(shown(run.checks, there), shown_to=there["eps"].max())
         for labels, cells in grid(planned, there).groupby("labels"):
             at = there[there["labels"] == labels]
             attacked = at[at["measure"] == "attacked_error"]

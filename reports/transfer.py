@@ -3,7 +3,7 @@
 import pandas as pd
 
 from reports.audit import listed, where
-from reports.cells import CELL, aggregate, ordered
+from reports.cells import CELL, aggregate, ordered, starting
 from reports.layout import Table, pivot
 from reports.models import styles
 from reports.room import noted, shown
@@ -24,7 +24,7 @@ def section(run: Run) -> Section:
 def matrices(records: pd.DataFrame) -> pd.DataFrame:
     """Errors by attacked model and source, the model itself among them, where any transfer was measured."""
     own = records[records["attack"] == "single-step/margin"]
-    others = records[records["attack"].str.startswith(PREFIX)]
+    others = records[starting(records["attack"], PREFIX)]
     sources = [own["model"], others["attack"].str.removeprefix(PREFIX)]
     errors = pd.concat([own, others]).assign(source=pd.concat(sources))
     errors = errors[(errors["measure"] == "attacked_error") & errors["norm"].isin(SHOWN)]

@@ -12,6 +12,7 @@ import zoo
 from attacks import Budget, audit
 from attacks.audit import Audit
 from reports import audit as verdicts
+from reports.checks import check_figures
 
 DIGITS = zoo.load_dataset("digits")
 SMALL = Budget(
@@ -66,7 +67,7 @@ def found(model: nn.Module, budget: Budget = SMALL) -> pd.DataFrame:
 
 
 def verdict(records: pd.DataFrame) -> dict[str, str]:
-    return verdicts.table(records).set_index("check")["verdict"].to_dict()
+    return verdicts.table(records, check_figures(records)).set_index("check")["verdict"].to_dict()
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +109,7 @@ def test_a_masked_model_is_caught(undefended: nn.Module, of_undefended: pd.DataF
     assert blind[1] < blind[0] - 0.3, "it looks robust"
     many = [of["pgd-20x2", "Linf", 0.2] for of in errors]
     assert abs(many[1] - many[0]) < 0.05, "and is not"
-    marks = verdicts.marks(masked)
+    marks = verdicts.marks(check_figures(masked))
     assert all("gradients not zero" in marks["digits", "net", 50, norm] for norm in verdicts.BALL)
 
 

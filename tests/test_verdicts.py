@@ -8,10 +8,11 @@ import pytest
 
 from attacks import BALLS
 from reports import audit as verdicts
+from reports.checks import CHECKS, check_figures
 
 
 def verdict(records: pd.DataFrame) -> dict[str, str]:
-    return verdicts.table(records).set_index("check")["verdict"].to_dict()
+    return verdicts.table(records, check_figures(records)).set_index("check")["verdict"].to_dict()
 
 
 SOUND = {
@@ -81,17 +82,18 @@ def records(changes: dict[str, object]) -> pd.DataFrame:
 
 def test_sound_figures_pass_every_check() -> None:
     assert set(verdict(records({})).values()) == {"pass"}
-    assert set(BREAKS) == {check.name for check in verdicts.CHECKS}
+    assert set(BREAKS) == {check.name for check in CHECKS}
 
 
 @pytest.mark.parametrize("check", BREAKS)
 def test_each_check_fails_on_its_own_figure_alone(check: str) -> None:
     said = verdict(records(BREAKS[check]))
     assert [name for name, of in said.items() if of != "pass"] == [check]
-    marked = {key[3]: reasons for key, reasons in verdicts.marks(records(BREAKS[check])).items()}
+    figures = check_figures(records(BREAKS[check]))
+    marked = {key[3]: reasons for key, reasons in verdicts.marks(figures).items()}
     of_model = check in {*SHARES_SAY, "steps of full length"}
-    of_one_step = next(each for each in verdicts.CHECKS if each.name == check).doubts == "one step"
-    of_many = {key[3]: reasons for key, reasons in verdicts.marks(records(BREAKS[check]), "many steps").items()}
+    of_one_step = next(each for each in CHECKS if each.name == check).doubts == "one step"
+    of_many = {key[3]: reasons for key, reasons in verdicts.marks(figures, "many steps").items()}
     affected = {key: [check] for key in verdicts.BALL} if of_model else {"Linf": [check]}
     assert marked == (affected if of_one_step else {})
     assert of_many == ({} if of_one_step else affected)
@@ -111,35 +113,37 @@ def test_one_step_is_doubted_where_its_curve_falls_below_an_eps_that_is_shown(cu
     rows = records({"fgm": curve})
     assert verdict(rows)["one step grows with eps"] == verdict_
     mark = {("mnist", "vat", 50, "Linf"): ["one step grows with eps"]}
-    assert verdicts.marks(rows, shown_to=0.3) == (mark if marked else {})
-    assert verdicts.marks(rows) == (mark if verdict_ == "fail" else {})  # where all eps are shown
-    assert verdicts.marks(rows, "many steps") == {}
+    assert verdicts.marks(check_figures(rows), shown_to=0.3) == (mark if marked else {})
+    assert verdicts.marks(check_figures(rows)) == (mark if verdict_ == "fail" else {})  # where all eps are shown
+    assert verdicts.marks(check_figures(rows), "many steps") == {}
 
 
 def test_marks_of_the_two_l1_steps_are_apart_and_of_their_ball_on_both() -> None:
     rows = records({"fgm": (0.2, 0.1, 0.7)})
     spread = rows.assign(norm=rows["norm"].where(rows["attack"] != "fgm", "L1-spread"))
-    assert {key[3] for key in verdicts.marks(spread)} == {"L1-spread"}
+    assert {key[3] for key in verdicts.marks(check_figures(spread))} == {"L1-spread"}
     ball = records(BREAKS["gradients beat noise"])
     ball["norm"] = ball["norm"].replace("Linf", "L1")
-    assert {key[3] for key in verdicts.marks(ball)} == {"L1-spread", "L1-pixel"}
+    assert {key[3] for key in verdicts.marks(check_figures(ball))} == {"L1-spread", "L1-pixel"}
 
 
 def test_the_figure_names_where_it_stands() -> None:
-    row = verdicts.table(records(BREAKS["many steps beat one"])).set_index("check").loc["many steps beat one"]
+    rows = records(BREAKS["many steps beat one"])
+    row = verdicts.table(rows, check_figures(rows)).set_index("check").loc["many steps beat one"]
     assert (row["norm"], row["eps"]) == ("Linf", 0.1)
     assert row["figure"] == pytest.approx(0.02)
 
 
 def test_the_worst_seed_speaks_for_a_model() -> None:
     two = pd.concat([records({}), records(BREAKS["gradients not zero"]).assign(seed=2)])
-    table, checks = verdicts.tables(two)
+    table, checks = verdicts.tables(two, check_figures(two))
     shown = table.frame.set_index("check")["vat"]
     assert shown["gradients not zero"] == "FAIL 2.00"
     assert shown["many steps beat one"].startswith("pass ")
     assert "worst seed of 2" in table.caption
     assert list(checks.frame["check"]) == list(table.frame["check"])
-    assert verdicts.tables(two[two["attack"] == "fgm"]) == []
+    unaudited = two[two["attack"] == "fgm"]
+    assert verdicts.tables(unaudited, check_figures(unaudited)) == []
 
 
 def test_balls_are_norms() -> None:
