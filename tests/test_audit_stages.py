@@ -15,6 +15,7 @@ from attacks import Budget, audit
 from attacks.audit import Audit, Ball
 from attacks.nearest import Unsteady
 from reports import audit as verdicts
+from reports.checks import check_figures
 
 STAGES = importlib.import_module("attacks.audit")  # in the package, `audit` is the function
 GREY = torch.arange(8)[:, None] / 8  # eight images of one pixel, each known by its value
@@ -112,7 +113,8 @@ def test_a_black_box_that_breaks_more_than_all_gradients_is_told(
     shares = rows[rows["attack"] == "hsj-1"].set_index("measure")["value"].to_dict()
     assert shares == pytest.approx({"white_box_error": white / 6, "attacked_error": 4 / 6})
     about = {"dataset": "digits", "model": "net", "labels": 50, "seed": 0, "epoch": 1, "subset": ""}
-    said = verdicts.table(rows.assign(**about)).set_index("check").loc["white box beats black box"]
+    rows = rows.assign(**about)
+    said = verdicts.table(rows, check_figures(rows)).set_index("check").loc["white box beats black box"]
     assert said["verdict"] == verdict
     assert said["figure"] == pytest.approx((4 - white) / 6)
 
