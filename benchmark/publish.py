@@ -9,7 +9,7 @@ from benchmark.collect import Collected, collect, strangers
 from benchmark.locks import alone, own_folder, remove_parts
 from benchmark.plan import plan
 from benchmark.suite import load_suite
-from reports import NAMES, differences, fragments, render
+from reports import NAMES, Report, differences
 from zoo.checkpoints import write_whole
 from zoo.errors import BadInput, unknown
 
@@ -46,13 +46,19 @@ def there_are(runs: Sequence[Path]) -> None:
             raise BadInput(f"{run} is not the folder of a run: it has neither cells nor tuning")
 
 
-def report_files(data: Collected, run: Path) -> dict[Path, bytes]:
-    """Path -> content of the report on a run. Raises BadInput for records that make no report."""
+def report_on(data: Collected, run: Path) -> tuple[Report, dict[Path, bytes]]:
+    """The report on a run, and path -> content of its files. Raises BadInput for records that make no report."""
     try:
-        files = render(**vars(data))
+        report = Report.of(**vars(data))
+        files = report.files()
     except ValueError as error:
         raise BadInput(f"records of {run}: {error}") from error
-    return {run / "report" / name: content for name, content in files.items()}
+    return report, {run / "report" / name: content for name, content in files.items()}
+
+
+def report_files(data: Collected, run: Path) -> dict[Path, bytes]:
+    """Path -> content of the report on a run. Raises BadInput for records that make no report."""
+    return report_on(data, run)[1]
 
 
 def published_files() -> tuple[list[Path], dict[Path, bytes]]:
@@ -63,10 +69,9 @@ def published_files() -> tuple[list[Path], dict[Path, bytes]]:
     files: dict[Path, bytes] = {}
     pieces: dict[str, dict[str, str]] = {}
     for run in runs:
-        data = collected(run.name, [run], publish=True)
-        files |= report_files(data, run)
-        folder = (run / "report").as_posix()
-        pieces[run.name] = fragments(folder=folder, **vars(data))
+        report, own = report_on(collected(run.name, [run], publish=True), run)
+        files |= own
+        pieces[run.name] = report.pieces((run / "report").as_posix())
     for page in (README, *sorted(DOCS.glob("*.md"))):
         files[page] = embedded(read_page(page), pieces, page).encode()
     return [run / "report" for run in runs], files

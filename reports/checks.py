@@ -1,5 +1,6 @@
 """What the audit checks: figures of every checkpoint's records, each with the limit that it must not exceed."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -183,6 +184,8 @@ def check_figures(records: pd.DataFrame) -> pd.DataFrame:
     """Each check's figures of the checkpoints that were audited: the columns of `AT`, value, check, failed."""
     audited = records.loc[records["attack"] == "audit", CHECKPOINT].drop_duplicates()
     own = records.merge(audited, on=CHECKPOINT)
+    if own.empty:
+        return own.assign(check="", failed=False, since=math.nan)
     found = []
     for check in CHECKS:
         figures = check.figures(own)

@@ -57,6 +57,8 @@ def section(run: Run) -> Section:
 def compared(records: pd.DataFrame) -> pd.DataFrame:
     """Records by other statistics, and beside them the same seeds' own, as an attack of that kind."""
     tried = records[starting(records["attack"], PREFIX)]
+    if tried.empty:
+        return tried
     unattacked = tried["measure"] == "clean_error"
     tried = tried.assign(norm=tried["norm"].mask(unattacked, "clean"), eps=tried["eps"].mask(unattacked, 0.0))
     same = [*CELL, "seed", "norm", "eps"]

@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -71,52 +73,60 @@ READING = (
 )
 
 
-def render(
-    records: pd.DataFrame,
-    history: pd.DataFrame,
-    plan: pd.DataFrame,
-    provenance: Mapping[str, object],
-    only: Collection[str] = SECTIONS,
-    **more: pd.DataFrame,
-) -> dict[str, bytes]:
-    """File name -> content: report.md, report.html and each section's own files; same input, same bytes.
+@dataclass(frozen=True)
+class Report:
+    """What a run's sections say, and the files and pieces that are made of them: same input, same bytes."""
 
-    `only`: the names of the sections that are wanted; `more`: what may be there, `tuning` and `examples`. Columns:
-    `RECORDS`, `HISTORY`, `PLAN`, and in the plan `updates`, those made, where known; `TUNING`, `EXAMPLES`; a frame
-    without rows needs none.
-    ValueError on a missing column or a seed recorded twice.
-    """
-    run = prepared(records, history, plan, provenance, **more)
-    sections = [build(run) for name, build in SECTIONS.items() if name in only]
-    files: dict[str, bytes] = {}
-    for section in sections:
-        files |= _files(section)
-    whole = [summary(run), *sections]
-    pages = {
-        "report.md": markdown(_title(run), whole),
-        "report.html": html(_title(run), whole, files),
-    }
-    if "findings" in only:
-        pages["findings.md"] = markdown(f"Findings: {run.provenance.get('suite', 'no name')}", whole[:2])
-    return files | {name: page.encode() for name, page in pages.items()}
+    run: Run
+    sections: tuple[Section, ...]
+
+    @classmethod
+    def of(
+        cls,
+        records: pd.DataFrame,
+        history: pd.DataFrame,
+        plan: pd.DataFrame,
+        provenance: Mapping[str, object],
+        only: Collection[str] = SECTIONS,
+        **more: pd.DataFrame,
+    ) -> "Report":
+        """The report on these frames.
+
+        `only`: the names of the sections that are wanted; `more`: what may be there, `tuning` and `examples`. Columns:
+        `RECORDS`, `HISTORY`, `PLAN`, and in the plan `updates`, those made, where known; `TUNING`, `EXAMPLES`; a frame
+        without rows needs none.
+        ValueError on a missing column or a seed recorded twice.
+        """
+        run = prepared(records, history, plan, provenance, **more)
+        return cls(run, tuple(build(run) for name, build in SECTIONS.items() if name in only))
+
+    def files(self) -> dict[str, bytes]:
+        """File name -> content: report.md, report.html and each section's own files."""
+        files: dict[str, bytes] = {}
+        for section in self.sections:
+            files |= _files(section)
+        whole = [summary(self.run), *self.sections]
+        pages = {
+            "report.md": markdown(_title(self.run), whole),
+            "report.html": html(_title(self.run), whole, files),
+        }
+        if any(section.name == "findings" for section in self.sections):
+            pages["findings.md"] = markdown(f"Findings: {self.run.provenance.get('suite', 'no name')}", whole[:2])
+        return files | {name: page.encode() for name, page in pages.items()}
+
+    def pieces(self, folder: str) -> dict[str, str]:
+        """What other pages can embed: a table by its name, a figure by its section's, linked into `folder`."""
+        found: dict[str, str] = {}
+        for section in self.sections:
+            found |= {table.name: table.inner_markdown() for table in section.tables}
+            for picture in section.pictures:
+                found[section.name] = f"![{section.heading}]({folder}/{section.name}.png)\n\n{picture.text}\n"
+        return found
 
 
-def fragments(
-    records: pd.DataFrame,
-    history: pd.DataFrame,
-    plan: pd.DataFrame,
-    provenance: Mapping[str, object],
-    folder: str,
-    **more: pd.DataFrame,
-) -> dict[str, str]:
-    """What other pages can embed: a table by its name, a figure by its section's, linked into `folder`."""
-    run = prepared(records, history, plan, provenance, **more)
-    found: dict[str, str] = {}
-    for section in (build(run) for build in SECTIONS.values()):
-        found |= {table.name: table.inner_markdown() for table in section.tables}
-        for picture in section.pictures:
-            found[section.name] = f"![{section.heading}]({folder}/{section.name}.png)\n\n{picture.text}\n"
-    return found
+def render(*frames: Any, **more: Any) -> dict[str, bytes]:
+    """The files of `Report.of` these frames."""
+    return Report.of(*frames, **more).files()
 
 
 def prepared(

@@ -34,7 +34,21 @@ smoothness_images = 100
 norms = ["L2", "Linf"]
 eps = [0.1]
 """
+BUDGET = """
+[attack.audit]
+images = 30
+steps = 4
+restarts = 1
+more_steps = 6
+more_restarts = 1
+minimum_norm_steps = 10
+decision_images = 3
+decision_steps = 1
+noise_draws = 1
+eps = { L2 = [0.5, 5.0], Linf = [0.1, 1.0] }
+"""
 VAT_ONLY = ('["ladder", "vat"]', '["vat"]')
+AUDIT = ("eps = [0.1]\n", f"eps = [0.1]\n{BUDGET}")
 
 
 def write_suite(folder, *changes):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from running import fails, files, records, stages, write_suite
+from running import BUDGET, fails, files, records, stages, write_suite
 
 import zoo
 from attacks import Budget, fgm, minimum_norm, pgd
@@ -18,20 +18,6 @@ from benchmark.suite import AttackConfig
 from benchmark.transfer import transfer_rows
 
 pytestmark = pytest.mark.usefixtures("plain_pictures")
-
-BUDGET = """
-[attack.audit]
-images = 30
-steps = 4
-restarts = 1
-more_steps = 6
-more_restarts = 1
-minimum_norm_steps = 10
-decision_images = 3
-decision_steps = 1
-noise_draws = 1
-eps = { L2 = [0.5, 5.0], Linf = [0.1, 1.0] }
-"""
 
 
 @pytest.fixture

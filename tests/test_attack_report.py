@@ -5,10 +5,13 @@ import math
 import re
 
 import pandas as pd
+import pytest
 from synthetic import attacked, error
 
 from reports import render
 from reports.claims import PAPER_MODELS
+
+pytestmark = pytest.mark.usefixtures("plain_pictures")
 
 NOTHING = pd.DataFrame()
 ONE_STEP = ("single-step", "single-step/margin", "single-step/float64")

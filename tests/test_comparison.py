@@ -14,6 +14,8 @@ from reports import logged, published, render
 from reports.cells import PLAN, RECORDS, checked
 from reports.comparison import compare, updates_said
 
+pytestmark = pytest.mark.usefixtures("plain_pictures")
+
 MNIST = {"dataset": "mnist"}
 
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from running import VAT_ONLY, fails, files, trained, write_suite
+from running import AUDIT, VAT_ONLY, fails, files, trained, write_suite
 
 pytestmark = pytest.mark.usefixtures("plain_pictures")
 
@@ -56,6 +56,7 @@ def test_nothing_is_written_through_a_link_in_a_run(copy, call, name, command):
     away, link = copy.parent / "away", copy / name
     link.rename(away)
     link.symlink_to(away)
+    write_suite(copy.parent, AUDIT)
     for path in copy.glob("cells/*/records.csv"):
         lines = path.read_text().splitlines(keepends=True)
         path.write_text("".join(line for line in lines if ",short_share," not in line))  # so that it is attacked again
@@ -120,7 +121,7 @@ def test_a_checkpoint_that_was_exchanged_is_named_before_it_is_attacked(copy, ca
         path.write_bytes(Path("longer/cells/vat-50/seed-0.safetensors").read_bytes())
     else:
         path.write_bytes((copy / "cells" / f"{source}.safetensors").read_bytes())
-    suite = write_suite(copy.parent, ("eps = [0.1]", "eps = [0.1, 0.2]"))
+    suite = write_suite(copy.parent, AUDIT, ("eps = [0.1]", "eps = [0.1, 0.2]"))
     before = (copy / "cells/vat-50/records.csv").read_bytes()
     fails(call(command, "--suite", suite, "--out", "run"), Path("run/cells/vat-50/seed-0.safetensors"), said)
     assert (copy / "cells/vat-50/records.csv").read_bytes() == before

@@ -12,6 +12,8 @@ from reports import render
 from reports.cells import EARLY_STOPPED, early_stopped
 from reports.report import prepared
 
+pytestmark = pytest.mark.usefixtures("plain_pictures")
+
 NOTHING = pd.DataFrame()
 TITLE = "Test error in %, early stopping, mnist"
 

@@ -11,6 +11,8 @@ from synthetic import attacked, error, smoothness
 from reports import published, render
 from reports.claims import PAPER_MODELS, VERDICTS, claims
 
+pytestmark = pytest.mark.usefixtures("plain_pictures")
+
 NOTHING = pd.DataFrame()
 NOISE = np.random.default_rng(0).normal(0, 1e-4, (8, 5))
 

@@ -8,7 +8,7 @@ import oracle_perturbation
 import pandas as pd
 import pytest
 import torch
-from running import records, stages, write_suite
+from running import AUDIT, records, stages, write_suite
 from synthetic import attacked, error
 from test_losses import RELEASED, build, oracle_parameters
 
@@ -22,6 +22,8 @@ from zoo.checkpoints import load_checkpoint, of_seed
 from zoo.models import create
 from zoo.normalisation import BATCHES, InBatch, averaged_over, labelled_noise
 from zoo.randomness import permutations
+
+pytestmark = pytest.mark.usefixtures("plain_pictures")
 
 DIGITS = zoo.load_dataset("digits")
 CLOSE = {"rtol": 1e-9, "atol": 1e-9}
@@ -155,7 +157,8 @@ def test_a_finished_run_gets_them_without_training_anew(tmp_path, call, monkeypa
         kept = new[~new["attack"].str.startswith("statistics/")].reset_index(drop=True)
         pd.testing.assert_frame_equal(kept, old)
     assert call(*typed)[1][0].endswith("nothing to do")
-    assert call("attack", *typed[1:], "--images", "20")[0] == 0
+    write_suite(tmp_path, AUDIT, OTHER)
+    assert call("attack", *typed[1:])[0] == 0
     after = records(tmp_path / "run/cells/vat-50")
     assert after["attack"].str.startswith("statistics/").sum() == 2 * (4 * 3 + 4)  # an audit leaves them
 

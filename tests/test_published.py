@@ -1,10 +1,16 @@
 """What is committed under published/, in the README and in docs/ is what the records give."""
 
+import hashlib
+import io
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
+import reports.report
 import zoo
 from attacks import measure_fgm
 from benchmark.publish import check_report, published_files
@@ -12,10 +18,21 @@ from benchmark.publish import check_report, published_files
 ROOT = Path(__file__).parents[1]
 
 
+def of_data(draw, table, data):
+    """In the place of a figure a picture of its size, and what both it and the PDF would be drawn from."""
+    digest = f"data sha256 {hashlib.sha256(data.encode()).hexdigest()}"
+    facts, png = PngInfo(), io.BytesIO()
+    facts.add_text("Description", digest)
+    size = tuple(int(150 * inches) for inches in draw(table).get_size_inches())
+    Image.new("1", size).save(png, "png", pnginfo=facts)
+    return png.getvalue(), f"%PDF /Subject ({digest}) /Producer ()".encode()
+
+
 @pytest.fixture(scope="module")
 def published():
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
+        patch.setattr(reports.report, "images", of_data)
         yield published_files()
 
 
@@ -26,10 +43,28 @@ def test_there_are_runs(published):
 
 
 def test_the_published_reports_and_the_pages_are_those_of_the_records(published, monkeypatch, capsys):
-    """Texts to the byte, figures by their data; what differs is in the failure's output."""
+    """Texts to the byte, figures by the data that they say they are of; what differs is in the failure's output."""
     monkeypatch.chdir(ROOT)
     folders, files = published
     assert check_report(files, folders), capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_published_figures_are_as_the_code_draws_them(monkeypatch, capsys):
+    """To the pixel, and to the byte of a PDF, where the same libraries drew them."""
+    monkeypatch.chdir(ROOT)
+    folders, files = published_files()
+    assert check_report(files, folders), capsys.readouterr().err
+
+
+def test_a_figure_of_other_data_is_found(published, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    folders, files = published
+    changed = [Path("published/quick/report") / name for name in ("smoothness.pdf", "robustness.pdf")]
+    other = {path: of_data(lambda _: Figure(), None, "other data")[1] for path in changed}
+    assert not check_report(files | other, folders)
+    said = capsys.readouterr().err.splitlines()[1:]
+    assert [line.split(": drawn from other data")[0] for line in said] == sorted(map(str, changed))
 
 
 def test_a_page_embeds_tables_and_figures_that_are_there(published):

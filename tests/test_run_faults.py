@@ -8,15 +8,13 @@ import subprocess
 import sys
 
 import pytest
-from running import VAT_ONLY, fails, results, trained, write_suite
-from test_attack_command import BUDGET
+from running import AUDIT, VAT_ONLY, fails, results, trained, write_suite
 
 from benchmark import speed
 from zoo.compiler import compiler_fault
 
 pytestmark = pytest.mark.usefixtures("plain_pictures")
 UNCHOSEN = ('models = ["ladder", "vat"]', 'ranges = { rpt = [0.1, 1.0] }\nmodels = ["ladder", "rpt", "vat"]')
-AUDIT = ("eps = [0.1]\n", f"eps = [0.1]\n{BUDGET}")
 
 
 def test_what_is_chosen_runs_and_is_attacked_before_the_rest_is(tmp_path, call):
