@@ -147,11 +147,11 @@ def marks(
     """
     failed = figures[figures["failed"]]
     found: dict[tuple[str, str, int, str], list[str]] = {}
-    for check in CHECKS:
+    for check in (check for check in CHECKS if check.doubts == doubts):
         own = failed[(failed["check"] == check.name) & ~(check.local & (failed["since"] > shown_to - 1e-9))]
         places = ordered(own[[*CELL, "norm"]].drop_duplicates(), [*CELL, "norm"])
         for dataset, model, labels, where in places.itertuples(index=False, name=None):
-            for norm, ball in BALL.items() if check.doubts == doubts else ():
+            for norm, ball in BALL.items():
                 reasons = found.setdefault((dataset, model, int(labels), norm), [])
                 if where in ("", norm, ball) and check.name not in reasons:
                     reasons.append(check.name)
