@@ -4,7 +4,6 @@ import json
 import struct
 from dataclasses import asdict
 from itertools import chain, product
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +21,6 @@ from zoo.checkpoints import (
     save_seed,
     save_small,
     write_tensors,
-    write_whole,
 )
 from zoo.config import FIXED, LADDERS, LAYER_WISE, MODELS, Hyperparameters, ModelConfig
 from zoo.models import create
@@ -255,36 +253,6 @@ def test_every_kind_of_number_has_a_digest(tmp_path, kind):
     for tensors in ({"a": torch.ones(3, 2).to(kind)}, {"a": torch.ones(()).to(kind)}, {"a": torch.ones(0).to(kind)}):
         write_tensors(tmp_path / "x", tensors, {})
         assert torch.equal(read_tensors(tmp_path / "x")[0]["a"].float(), tensors["a"].float())
-
-
-# ------------------------------------------------------------------------------------------------ whole files
-
-
-def test_files_are_written_whole(tmp_path):
-    path = tmp_path / "new" / "folder" / "file"
-    for content in (b"one", b"", b"three" * 1000):
-        write_whole(path, content)
-        assert path.read_bytes() == content
-    assert [child.name for child in path.parent.iterdir()] == ["file"]
-
-
-@pytest.mark.parametrize("failing", ["write_bytes", "replace"])
-def test_a_failed_write_leaves_the_old_file_alone(tmp_path, monkeypatch, failing):
-    path = tmp_path / "file"
-    path.write_bytes(b"old")
-
-    def fail(self, content):
-        if failing == "write_bytes":
-            with self.open("wb") as file:
-                file.write(content[:2])
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(Path, failing, fail)
-    with pytest.raises(OSError, match="no space left"):
-        write_whole(path, b"new content")
-    monkeypatch.undo()
-    assert path.read_bytes() == b"old"
-    assert [child.name for child in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize(("name", "options"), [("ladder", {}), ("vat", RELEASED)])
