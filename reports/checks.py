@@ -181,7 +181,7 @@ CHECKS = (
 
 
 def check_figures(records: pd.DataFrame) -> pd.DataFrame:
-    """Each check's figures of the checkpoints that were audited: the columns of `AT`, value, check, failed."""
+    """Each check's figures of the checkpoints that were audited: the columns of `AT`, value, check, failed, since."""
     audited = records.loc[records["attack"] == "audit", CHECKPOINT].drop_duplicates()
     own = records.merge(audited, on=CHECKPOINT)
     if own.empty:

@@ -125,7 +125,7 @@ class Report:
 
 
 def render(*frames: Any, **more: Any) -> dict[str, bytes]:
-    """The files of `Report.of` these frames."""
+    """File name -> content: `Report.of`, which says what the frames are, and its files."""
     return Report.of(*frames, **more).files()
 
 
