@@ -58,6 +58,7 @@ GRIDS = {  # data set, models, seeds by labels, epochs, first epoch of decay, (l
     ),
     "full": ("mnist", FUSIONS, SEEDS, 250, 200, {50: (50, 100), 100: (100, 100), 1000: (100, 100)}),
     "released": ("mnist", FUSIONS, SEEDS, 250, 200, BATCHES | {50: (50, 150)}),
+    "constant-rate": ("mnist", LADDERS, SEEDS, 250, 250, BATCHES | {50: (50, 150)}),
     "smoothness": ("mnist", SEVEN, {50: (8340, 8794, 2773)}, 150, 100, {50: (50, 100)}),
 }
 
@@ -177,6 +178,13 @@ def test_a_variant_differs_from_standard_in_one_thing(name, models, labels, own,
     assert [replace(cell, model=replace(cell.model, **own)) for cell in cells] == cells
     as_standard = [replace(cell, model=replace(cell.model, **standard)) for cell in cells]
     assert as_standard == cells_of("standard", models=models, labels=labels)
+
+
+def test_constant_rate_differs_from_released_in_that_alone():
+    cells = cells_of("constant-rate")
+    assert {cell.training.rate(epoch) for cell in cells for epoch in range(cell.training.epochs)} == {0.002}
+    falling = [replace(cell, training=replace(cell.training, decay_from=200)) for cell in cells]
+    assert falling == cells_of("released", models=LADDERS)
 
 
 @pytest.mark.parametrize("suite", ["full", "released"])
