@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator
 
 from reports.audit import budget, where
 from reports.canvas import fit_scale, panels
@@ -67,7 +68,9 @@ def figure(errors: pd.DataFrame) -> Figure:
     models = list(styles(errors["model"]))
     rows = list(errors.groupby(["dataset", "labels"]))
     width = max(1.45, 3 / len(models))
-    canvas, axes = panels((len(rows), len(models)), (width, 1.9), "all", "all")
+    columns = max(1, min(3, int(width * len(models) / 2.4)))  # of the legend: inches that its longest label takes
+    above = 0.2 * -(-len(LOOKS) // columns)  # inches that the legend takes
+    canvas, axes = panels((len(rows), len(models)), (width, 1.8 + above / len(rows)), "all", "all")
     for row, ((dataset, labels), cell) in zip(axes, rows, strict=True):
         for axis, model in zip(row, models, strict=True):
             axis.set_title(model)
@@ -80,12 +83,12 @@ def figure(errors: pd.DataFrame) -> Figure:
         row[0].set_ylabel(f"{where(dataset, labels)}\nerror (%)")
     axes[0, 0].set_ylim(-2, 102)
     fit_scale(axes[0, 0], "x", errors["eps"].to_numpy())
+    axes[0, 0].xaxis.set_major_locator(FixedLocator(sorted(errors["eps"].unique())))  # the few there are
     for axis in axes[-1]:
         axis.set_xlabel("eps")
     handles = [
         Line2D([], [], color=colour, marker=marker, linestyle=line, markersize=4, label=LABELS[attack])
         for attack, (colour, marker, line) in LOOKS.items()
     ]
-    columns = max(1, min(3, int(width * len(models) / 2.4)))  # inches that the longest label takes
     canvas.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
     return canvas

@@ -9,6 +9,7 @@ from golden_run import NO_RECORDS, PROVENANCE, golden
 from matplotlib.text import Text
 from synthetic import error
 
+from reports import one_and_many
 from reports.canvas import LOOKS, drawn, log_ticks
 from reports.report import SECTIONS, prepared
 
@@ -68,3 +69,14 @@ def test_no_label_of_the_golden_figures_touches_another():
 )
 def test_an_axis_has_a_few_round_ticks(low, high, ticks):
     assert log_ticks(low, high) == pytest.approx(ticks, rel=1e-12)
+
+
+def test_one_and_many_names_each_eps_and_a_lone_panel_is_no_strip():
+    """Its legend takes as much height as a row of panels."""
+    errors = one_and_many.table(golden()[0])
+    alone = errors[(errors["model"] == "vat") & (errors["labels"] == 50)]
+    with matplotlib.style.context(LOOKS):
+        figure = drawn(one_and_many.figure, alone)
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == [f"{eps:g}" for eps in sorted(set(alone["eps"]))]
+    assert axes.get_window_extent().height > 0.35 * figure.bbox.height
