@@ -74,9 +74,11 @@ def test_an_axis_has_a_few_round_ticks(low, high, ticks):
 def test_one_and_many_names_each_eps_and_a_lone_panel_is_no_strip():
     """Its legend takes as much height as a row of panels."""
     errors = one_and_many.table(golden()[0])
-    alone = errors[(errors["model"] == "vat") & (errors["labels"] == 50)]
+    alone = errors[(errors["model"] == "vat") & (errors["labels"] == 50)].replace({"eps": {0.2: 0.3}})
     with matplotlib.style.context(LOOKS):
         figure = drawn(one_and_many.figure, alone)
     (axes,) = figure.axes
-    assert [label.get_text() for label in axes.get_xticklabels()] == [f"{eps:g}" for eps in sorted(set(alone["eps"]))]
+    named = [tick.label1.get_text() for tick in axes.xaxis.get_major_ticks() if tick.label1.get_visible()]
+    assert named == [f"{eps:g}" for eps in sorted(set(alone["eps"]))]
+    assert "0.3" in named
     assert axes.get_window_extent().height > 0.35 * figure.bbox.height
