@@ -60,8 +60,8 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy's generators take
 Seeds = Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MOST_SEEDS), AfterValidator(distinct)]
 OF_THE_VAT_PAPER = ("vat-demo", "vat-quick", "vat-semi", "vat-supervised", "vat-figures")
 VARIANTS = ("finite-difference", "released-decoder")  # of `standard`
-THE_PAPERS = ("full", "released", "constant-rate", "smoothness")  # the grid by its text, by its logs
-BUILT_IN = ("smoke", "quick", "standard", *VARIANTS, *THE_PAPERS, *OF_THE_VAT_PAPER)
+OF_THE_VAL_PAPER = ("full", "released", "constant-rate", "smoothness")
+BUILT_IN = ("smoke", "quick", "standard", *VARIANTS, *OF_THE_VAL_PAPER, *OF_THE_VAT_PAPER)
 
 
 @dataclass(frozen=True, config=STRICT)

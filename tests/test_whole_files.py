@@ -4,9 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from zoo.checkpoints import (
-    write_whole,
-)
+from zoo.checkpoints import write_whole
 
 
 def test_files_are_written_whole(tmp_path):
