@@ -51,10 +51,10 @@ GRIDS = {  # data set, models, seeds by labels, epochs, first epoch of decay, (l
     "released-decoder": (
         "mnist",
         LADDERS,
-        dict.fromkeys((50, 100), (0, 1, 2)),
+        dict.fromkeys((50, 100, 1000), (0, 1, 2)),
         40,
         32,
-        {50: (50, 250), 100: (100, 250)},
+        BATCHES | {50: (50, 250)},
     ),
     "full": ("mnist", FUSIONS, SEEDS, 250, 200, {50: (50, 100), 100: (100, 100), 1000: (100, 100)}),
     "released": ("mnist", FUSIONS, SEEDS, 250, 200, BATCHES | {50: (50, 150)}),
@@ -168,7 +168,7 @@ def test_vat_has_the_released_runs_network_the_rest_the_ladders_and_released_the
 
 VARIANTS = [
     ("finite-difference", PERTURBING, [50], {"xi": 1e-6}, {"xi": None}),
-    ("released-decoder", LADDERS, [50, 100], {"decoder": "released"}, {"decoder": "rasmus"}),
+    ("released-decoder", LADDERS, [50, 100, 1000], {"decoder": "released"}, {"decoder": "rasmus"}),
 ]
 
 
