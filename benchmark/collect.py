@@ -253,6 +253,7 @@ def described(cell: Cell) -> str:
     noise = f"{model.corruption_sd:g} everywhere" if model.hyperparameters.denoising_weights else ""
     parts += ["the released decoder"] if model.decoder == "released" else []
     parts += ["activations perturbed"] if model.perturbed_on == "activation" else []
+    parts += ["perturbed batches normalised in two parts"] if model.perturbed_statistics == "split" else []
     parts += ["a scale at every layer"] if model.hidden_scale else []
     where = "hidden layers" if model.noise_on == "normalised" else "activations"
     parts += [f"noise sd {noise or f'{model.hidden_sd:g} on {where}'}", f"test statistics {model.statistics}"]

@@ -82,14 +82,29 @@ def perturbation(
 ) -> Array:
     """r(l) of VAL equation 7: "L2" gives eps * d (VAT equation 14), "Linf" eps * sign(d) (VAT equation 4).
 
-    d is the normalised last product H d; its sign pattern is that of the product itself.
+    d is the normalised last product H d; its sign pattern is that of the product itself. With "split" among the
+    parameters the first so many examples and the rest are two batches, see `split`.
     """
-    d = power_iteration(hessian(params, ztilde_l, layer, noise), direction, power_iterations)
+    parts = split(params, len(ztilde_l))
+    own = [[None if added is None else added[part] for added in noise] for part in parts]
+    curved = [hessian(params, ztilde_l[part], layer, added) for part, added in zip(parts, own, strict=True)]
+    found = [power_iteration(h, direction[part], power_iterations) for part, h in zip(parts, curved, strict=True)]
+    d = np.concatenate(found)
     if norm == "L2":
         return as_float64(eps * d)
     if norm == "Linf":
         return as_float64(eps * np.sign(d))
     raise ValueError(f"expected norm 'L2' or 'Linf', got {norm!r}")
+
+
+def split(params: Params, examples: int) -> list[slice]:
+    """A perturbed batch by what is normalised together, as tf-ssl's lva.py at 02b1283 does it.
+
+    There Adversary.forward gives unlabelled examples to an Encoder, whose split_lu takes the first batch_size of them
+    for labelled, so that they have statistics of their own. That number is "split" among the parameters.
+    """
+    first = int(params.get("split", 0))
+    return [part for part in (slice(0, first), slice(first, examples)) if part.start < min(part.stop, examples)]
 
 
 def perturbed_values(params: Params, path: Path, layer: int) -> Array:
@@ -110,8 +125,11 @@ def virtual_adversarial_each(
     start = add_noise(at, noise, layer) if fresh else at
 
     def moved(step: Array) -> Array:
-        perturbed = encode(params, None, noise, start_layer=layer, z_start=start + step)
-        return kl_each(path.logits, perturbed.logits)
+        logits = []
+        for part in split(params, len(start)):
+            own = [None if added is None else added[part] for added in noise]
+            logits.append(encode(params, None, own, start_layer=layer, z_start=(start + step)[part]).logits)
+        return kl_each(path.logits, np.concatenate(logits))
 
     if not either_sign:
         return moved(r)

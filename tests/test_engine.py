@@ -25,6 +25,8 @@ DECODER = {"decoder": "released"}
 CASES += [pytest.param("ladder", DECODER, id="ladder, the released decoder")]
 ACTIVE = DECODER | {"perturbed_on": "activation", "scored_noise": "fresh"}
 CASES += [pytest.param("lvac-lw", ACTIVE, id="lvac-lw, activations perturbed")]
+PARTS = ACTIVE | {"perturbed_statistics": "split"}
+CASES += [pytest.param("lvac-lw", PARTS, id="lvac-lw, perturbed batches in two parts")]
 CASES += [pytest.param("vat", RELEASED | {"statistics": "corrupted"}, id="vat, the released network")]
 
 

@@ -42,6 +42,8 @@ def oracle_parameters(model, i):
         found["released_decoder"] = np.float64(1)
     if model.config.perturbed_on == "activation":
         found["perturbed_activation"] = np.float64(1)
+    if model.config.perturbed_statistics == "split":
+        found["split"] = np.float64(SIZES["labelled"])
     if model.config.noise_on == "activation":
         found["noise_on_activation"] = np.float64(1)
     for layer in range(1, depth + 1):
@@ -205,6 +207,31 @@ def test_activations_of_hidden_layers_are_perturbed(scored_noise, perturbed):
     found, other = model.losses(batch, noise), build("lvac-lw", **options)[0].losses(batch, noise)
     assert (found["virtual_adversarial_0"] == other["virtual_adversarial_0"]).all()
     assert (found["virtual_adversarial_1"] != other["virtual_adversarial_1"]).all()
+
+
+@pytest.mark.parametrize("perturbed", ["unlabelled", "all"])
+@pytest.mark.parametrize("name", sorted(set(LADDERS) - {"ladder"}))
+def test_a_perturbed_batch_in_two_parts(name, perturbed):
+    options = {"perturbed": perturbed} | ({"scored_noise": "fresh"} if name.startswith("lvac") else {})
+    built = build(name, perturbed_statistics="split", **options)
+    check(*built)
+    model, batch, noise = built
+    found, other = model.losses(batch, noise), build(name, **options)[0].losses(batch, noise)
+    depending = "virtual_adversarial_0" if name.startswith("lvac") else "denoising_0"
+    assert (found[depending] != other[depending]).all()
+
+
+@pytest.mark.parametrize("xi", [None, 1e-6])
+def test_in_two_parts_each_part_moves_its_own_statistics_alone(xi):
+    model, batch, noise = build("lvac", perturbed_statistics="split", scored_noise="fresh", xi=xi)
+    first, z = SIZES["labelled"], batch.unlabelled
+
+    def found(z):
+        return model.perturbation(0, z, noise, "unlabelled")
+
+    moved = found(torch.cat([z[:, :first], 2 * z[:, first:]], 1))
+    assert torch.equal(moved[:, :first], found(z)[:, :first])
+    assert (moved[:, first:] != found(z)[:, first:]).any()
 
 
 def check(model, batch, noise):

@@ -76,6 +76,7 @@ OTHER_MODEL = {
     "leaky_slope": 0.0,
     "statistics": "labelled",
     "decoder": "released",
+    "perturbed_statistics": "split",
 }
 OTHER_LAYER_WISE = {"perturbed_on": "activation"}
 OTHER_VAT = {"normalised_logits": False, "noise_on": "activation", "hidden_scale": True}

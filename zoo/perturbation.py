@@ -45,6 +45,20 @@ class Linearised:
     vjp: Map
 
 
+def side_by_side(rests: Sequence[Linearised]) -> Linearised:
+    """Of groups of examples that do not touch one another: the maps of all, each group by its own, in this order."""
+    if len(rests) == 1:
+        return rests[0]
+    sizes = [rest.logits.shape[-2] for rest in rests]
+    jvp, vjp = joined([rest.jvp for rest in rests], sizes), joined([rest.vjp for rest in rests], sizes)
+    return Linearised(torch.cat([rest.logits for rest in rests], -2), jvp, vjp)
+
+
+def joined(maps: Sequence[Map], sizes: list[int]) -> Map:
+    """Each map of its group of examples, which are so many of (..., examples, units)."""
+    return lambda v: torch.cat([each(part) for each, part in zip(maps, torch.split(v, sizes, -2), strict=True)], -2)
+
+
 def curvature(rest: Linearised) -> Map:
     """d -> H d, with H the Hessian of the sum of KL(p(z) || p(z + r)) over examples at r = 0 (VAT paper eq. 9).
 

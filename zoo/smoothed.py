@@ -8,7 +8,16 @@ from torch import Tensor
 
 from zoo.classifier import Batch, Classifier, Noise, Shapes, Sizes, cross_entropy
 from zoo.layers import LayerNoise, Pass
-from zoo.perturbation import Map, curvature, divergences, finite_difference, kl_divergence, power_iteration, scale_to
+from zoo.perturbation import (
+    Map,
+    curvature,
+    divergences,
+    finite_difference,
+    kl_divergence,
+    power_iteration,
+    scale_to,
+    side_by_side,
+)
 
 
 def cross_entropy_gradient(logits: Tensor, labels: Tensor) -> Tensor:
@@ -54,9 +63,26 @@ class VirtualAdversarial(Classifier):
         """Whether of a hidden layer the activation h(l) is perturbed, not z~(l)."""
         return self.config.perturbed_on == "activation"
 
-    def above(self, layer: int, z: Tensor, noise: LayerNoise) -> Tensor:
+    def parts(self, z: Tensor, extra: LayerNoise, noise: Noise) -> list[tuple[Tensor, LayerNoise]]:
+        """What is perturbed of a layer, (..., examples, units), with its pass's noise, by what is normalised together.
+
+        "split": the first, as many as the labelled batch has, and the rest, as the released ladders' encoder takes the
+        first of whatever it is given for the labelled.
+        """
+        if self.config.perturbed_statistics == "batch":
+            return [(z, extra)]
+        first = noise["labelled/corruption/0"].shape[-2]
+        parts = []
+        for chosen in (slice(first), slice(first, None)):
+            own = [each if each is None else each[..., chosen, :] for each in extra.layers]
+            parts += [(z[..., chosen, :], LayerNoise(extra.sd, own))] if len(range(z.shape[-2])[chosen]) else []
+        return parts
+
+    def above(self, layer: int, z: Tensor, extra: LayerNoise, noise: Noise) -> Tensor:
         """Logits, (..., examples, classes), from what is perturbed of a layer."""
-        return self.encode(z, start=layer, noise=noise, active=self.active).logits
+        parts = self.parts(z, extra, noise)
+        logits = [self.encode(part, start=layer, noise=own, active=self.active).logits for part, own in parts]
+        return torch.cat(logits, -2)
 
     def groups(self) -> list[str]:
         """The groups of examples that are perturbed."""
@@ -94,11 +120,12 @@ class VirtualAdversarial(Classifier):
             return scale_to(start, config.eps()[layer], config.norm)
 
         def rest(k: int, z: Tensor) -> Tensor:
-            return self.above(layer, z, self.hidden_noise(noise, f"{group}/find/{k}"))
+            return self.above(layer, z, self.hidden_noise(noise, f"{group}/find/{k}"), noise)
 
         if config.xi is None:
             found = self.hidden_noise(noise, f"{group}/find/0")
-            product = curvature(self.encoder.linearise(z, start=layer, noise=found, active=self.active))
+            at = partial(self.encoder.linearise, start=layer, active=self.active)
+            product = curvature(side_by_side([at(part, noise=own) for part, own in self.parts(z, found, noise)]))
         else:
             passes = [partial(rest, k) for k in range(1, iterations + 1)]
             product = finite_difference(rest(0, z), passes, z, config.xi)
@@ -131,14 +158,14 @@ class VirtualAdversarial(Classifier):
     def scoring(self, layer: int, shared: LayerNoise, noise: Noise, prefix: str) -> Map:
         """From a perturbed layer to logits: with the unperturbed pass's noise, or drawn anew, as the released runs."""
         if self.config.scored_noise == "shared":
-            return lambda z: self.above(layer, z, shared)
+            return lambda z: self.above(layer, z, shared, noise)
         layers = range(len(self.config.widths))
         fresh = LayerNoise(self.config.hidden_sd, [noise.get(f"{prefix}/{above}") for above in layers])
         own = fresh.layers[layer]
 
         def score(z: Tensor) -> Tensor:
             z = z if own is None else torch.add(z, own, alpha=fresh.sd)
-            return self.above(layer, z, fresh)
+            return self.above(layer, z, fresh, noise)
 
         return score
 
