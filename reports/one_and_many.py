@@ -75,6 +75,8 @@ def figure(errors: pd.DataFrame) -> Figure:
         for axis, model in zip(row, models, strict=True):
             axis.set_title(model)
             axis.tick_params(labelbottom=True)
+            if model not in set(cell["model"]):
+                axis.text(0.5, 0.5, "not audited", transform=axis.transAxes, ha="center", va="center", color="#777777")
             for attack, (colour, marker, line) in LOOKS.items():
                 own = cell[(cell["model"] == model) & (cell["attack"] == attack)]
                 spread = 100 * np.vstack([own["mean"] - own["lowest"], own["highest"] - own["mean"]])

@@ -82,3 +82,14 @@ def test_one_and_many_names_each_eps_and_a_lone_panel_is_no_strip():
     assert named == [f"{eps:g}" for eps in sorted(set(alone["eps"]))]
     assert "0.3" in named
     assert axes.get_window_extent().height > 0.35 * figure.bbox.height
+
+
+def test_one_and_many_says_where_a_model_was_not_audited():
+    errors = one_and_many.table(golden()[0])
+    assert set(errors["model"]) == {"vat", "lvan-lw"}
+    more = pd.concat([errors, errors[errors["model"] == "vat"].assign(labels=1000)])
+    for shown, empty in ((errors, []), (more, ["lvan-lw"])):
+        with matplotlib.style.context(LOOKS):
+            figure = drawn(one_and_many.figure, shown)
+        said = [axes.get_title() for axes in figure.axes if "not audited" in [text.get_text() for text in axes.texts]]
+        assert said == empty
