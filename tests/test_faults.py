@@ -122,7 +122,7 @@ def test_two_runs_on_one_folder_do_nothing_twice(tmp_path):
     assert files(run / "report", "table1.csv") == files(tmp_path / "alone/report", "table1.csv")
 
 
-@pytest.mark.parametrize("jobs", [(), ("--jobs", "1")])
+@pytest.mark.parametrize("jobs", [(), pytest.param(("--jobs", "1"), marks=pytest.mark.slow)])
 def test_a_run_takes_other_cells_and_then_waits_for_what_is_held(tmp_path, jobs):
     suite, run = write_suite(tmp_path), tmp_path / "run"
     with alone(run / "cells/ladder-50"):
@@ -163,6 +163,7 @@ def test_a_full_disk_at_any_write_is_one_line_and_loses_nothing(tmp_path, call, 
     assert results(run) == wanted
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_a_run_of_workers(tmp_path, call):
     """A limit on the size of files is the disk that is full: workers inherit it, and a checkpoint does not fit."""
     code = (

@@ -9,7 +9,7 @@ from running import fails, files, results, stages, write_suite
 pytestmark = pytest.mark.usefixtures("plain_pictures")
 
 
-@pytest.mark.parametrize("jobs", [(), ("--jobs", "1")])
+@pytest.mark.parametrize("jobs", [(), pytest.param(("--jobs", "1"), marks=pytest.mark.slow)])
 def test_fresh_starts_over_what_was_changed_and_nothing_else(copy, call, jobs):
     before = files(copy / "cells")
     suite = write_suite(copy.parent, ("eps = [1.0]", "eps = [2.0]"))  # of vat alone

@@ -86,7 +86,9 @@ def test_a_broken_compiler_is_found_out_by_trying():
     assert done.stdout.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", ["records.csv", "history.csv", "config.json"])
+@pytest.mark.parametrize(
+    "name", ["records.csv", *(pytest.param(name, marks=pytest.mark.slow) for name in ("history.csv", "config.json"))]
+)
 def test_a_cell_that_cannot_be_read_fails_and_the_rest_goes_on(copy, call, name):
     """Where cells have processes of their own; a configuration that was changed is still refused before any begins."""
     damaged, other = copy / "cells/vat-50" / name, copy / "cells/ladder-50"
