@@ -20,12 +20,8 @@ from zoo.data import CLASSES, DATASETS, INPUTS
 from zoo.errors import BadInput, quoted, unknown
 
 NOT_OF_MODEL = {"name", "widths", "hyperparameters"}
-OF_SOME = (
-    *OF_COST,
-    "decoder",
-    "perturbed_on",
-    "perturbed_statistics",
-)  # in [model]: of the models that have it, left out of the others
+# In [model]: of the models that have it, left out of the others.
+OF_SOME = (*OF_COST, "decoder", "perturbed_on", "perturbed_statistics")
 NOT_OF_TRAINING = {"dataset", "labels", "labelled_batch"}
 
 

@@ -49,7 +49,7 @@ NOT_OF_LADDERS = ("normalised_logits", "noise_on", "hidden_scale")  # their deco
 MEANT_FOR: dict[str, tuple[str, ...]] = {  # fields that at any value but their default are of some models alone
     "decoder": LADDERS,
     "perturbed_on": ("lvac-lw",),
-    "perturbed_statistics": ("lvac", "lvac-lw", "lvan", "lvan-lw"),
+    "perturbed_statistics": tuple(name for name in LADDERS if name in VIRTUAL_ADVERSARIAL),
     **dict.fromkeys(OF_COST, WITH_COST),
     **dict.fromkeys(NOT_OF_LADDERS, tuple(name for name in MODELS if name not in LADDERS)),
 }
@@ -111,7 +111,7 @@ class ModelConfig:
     noise_on: Literal["normalised", "activation"] = "normalised"  # what hidden noise is added to; a ladder's: the first
     decoder: Literal["rasmus", "released"] = "rasmus"  # a ladder's: of Rasmus et al. (2015), or of the released runs
     perturbed_on: Literal["normalised", "activation"] = "normalised"  # of lvac-lw's hidden layers: z~(l), or h(l)
-    perturbed_statistics: Literal["batch", "split"] = "batch"  # split: of its first, as many as are labelled, apart
+    perturbed_statistics: Literal["batch", "split"] = "batch"  # around r; split: its first and its rest apart
     hidden_scale: bool = False  # a scale at every layer, not the logits alone; not with a ladder's decoder
     statistics: Averaged = "unlabelled"  # what test-time averages are taken over
 

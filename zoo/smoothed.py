@@ -69,13 +69,13 @@ class VirtualAdversarial(Classifier):
         "split": the first, as many as the labelled batch has, and the rest, as the released ladders' encoder takes the
         first of whatever it is given for the labelled.
         """
-        if self.config.perturbed_statistics == "batch":
+        split = self.config.perturbed_statistics == "split"
+        if not split or z.shape[-2] <= (first := noise["labelled/corruption/0"].shape[-2]):
             return [(z, extra)]
-        first = noise["labelled/corruption/0"].shape[-2]
         parts = []
         for chosen in (slice(first), slice(first, None)):
             own = [each if each is None else each[..., chosen, :] for each in extra.layers]
-            parts += [(z[..., chosen, :], LayerNoise(extra.sd, own))] if len(range(z.shape[-2])[chosen]) else []
+            parts.append((z[..., chosen, :], LayerNoise(extra.sd, own)))
         return parts
 
     def above(self, layer: int, z: Tensor, extra: LayerNoise, noise: Noise) -> Tensor:
