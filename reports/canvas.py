@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, FormatStrFormatter, MaxNLocator, NullLocator
@@ -20,6 +21,7 @@ from matplotlib.transforms import Bbox
 LOOKS: list[Any] = [
     "default",
     {"font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 9, "axes.grid": True, "grid.alpha": 0.3},
+    {"axes.titley": 1.0},  # no panel has ticks above it, so none needs to be looked for at each drawing
     {"pdf.compression": 0, "pdf.fonttype": 3},
 ]
 DRAWN_BY = f"matplotlib {matplotlib.__version__}, freetype {matplotlib.ft2font.__freetype_version__}"
@@ -31,14 +33,17 @@ def images(draw: Callable[[pd.DataFrame], Figure], table: pd.DataFrame, data: st
 
     Both carry what they were drawn from (the digest of `data`, the CSV file beside them) and by which libraries:
     `check` compares by these, as bytes differ between versions. The PDF is not compressed, for the same reason.
+    Each is drawn once, by its canvas: `savefig` would draw it once more before, for a layout that is done by then.
     """
     digest = f"data sha256 {hashlib.sha256(data.encode()).hexdigest()}"
     png, pdf = BytesIO(), BytesIO()
     with matplotlib.style.context(LOOKS):
         figure = drawn(draw, table)
-        figure.savefig(png, format="png", dpi=150, metadata={"Software": DRAWN_BY, "Description": digest})
         fixed = {"CreationDate": None, "Creator": "reports", "Producer": DRAWN_BY, "Subject": digest}
-        figure.savefig(pdf, format="pdf", metadata=fixed)
+        FigureCanvasPdf(figure).print_pdf(pdf, metadata=fixed)  # type: ignore[no-untyped-call]
+        figure.set_dpi(150)
+        described = {"Software": DRAWN_BY, "Description": digest}
+        FigureCanvasAgg(figure).print_png(png, metadata=described)  # type: ignore[no-untyped-call]
     return png.getvalue(), pdf.getvalue()
 
 
@@ -48,11 +53,13 @@ def drawn(draw: Callable[[pd.DataFrame], Figure], table: pd.DataFrame) -> Figure
     It is laid out once, so that what was found to have room has it in every format.
     """
     figure = draw(table)
-    figure.draw_without_rendering()
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
     figure.set_layout_engine("none")
     for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
         low, high = sorted(axis.get_view_interval())
         before: Bbox | None = None
+        axis.get_majorticklabels()  # places them
         for tick in sorted(axis.get_major_ticks(), key=lambda tick: tick.get_loc()):
             box = tick.label1.get_window_extent().padded(1.5)
             if low <= tick.get_loc() <= high and tick.label1.get_visible() and tick.label1.get_text():

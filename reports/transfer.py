@@ -38,8 +38,8 @@ def tables(errors: pd.DataFrame) -> list[Table]:
     for (dataset, labels, norm), cell in errors.groupby(["dataset", "labels", "norm"]):
         radii = sorted(cell["eps"].unique())
         eps = SHOWN[str(norm)] if SHOWN[str(norm)] in radii else radii[len(radii) // 2]
-        of_source = cell[cell["eps"] == eps].groupby("source")
-        found = pd.concat([aggregate(one.assign(attack="")).assign(source=source) for source, one in of_source])
+        at = cell[cell["eps"] == eps]
+        found = aggregate(at.assign(attack=at["source"])).rename(columns={"attack": "source"})
         models = list(styles([*found["model"], *found["source"]]))
         wide = pivot(found, ["model"], "source").reindex(index=models, columns=models)
         frame = wide.rename_axis(columns=None).reset_index(names="attacked, by steps on")
