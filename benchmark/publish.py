@@ -9,11 +9,12 @@ from benchmark.collect import Collected, collect, strangers
 from benchmark.locks import alone, own_folder, remove_parts
 from benchmark.plan import plan
 from benchmark.suite import load_suite
-from reports import NAMES, Report, differences
+from reports import NAMES, Report, beside, differences
 from zoo.checkpoints import write_whole
 from zoo.errors import BadInput, unknown
 
 PUBLISHED, README, DOCS = Path("published"), Path("README.md"), Path("docs")
+ALL = "all"  # runs, where a page embeds a table of theirs
 KINDS = ("md", "tex", "csv", "png", "pdf")
 WRITTEN = {"report.md", "report.html", *(f"{name}.{kind}" for name in NAMES if name != "report" for kind in KINDS)}
 """A report's files, whatever it holds."""
@@ -62,16 +63,21 @@ def report_files(data: Collected, run: Path) -> dict[Path, bytes]:
 
 
 def published_files() -> tuple[list[Path], dict[Path, bytes]]:
-    """The folders of the published reports, and path -> content of all of them and of the pages that embed them."""
+    """The folders of the published reports, and path -> content of all of them, of what tells them together and of the
+    pages that embed these.
+    """
     runs = sorted({path.parent for part in ("cells", "tuning") for path in PUBLISHED.glob(f"*/{part}")})
     if not runs:
         raise BadInput(f"{PUBLISHED} has no run: --published is for the project's own checkout, in its folder")
     files: dict[Path, bytes] = {}
     pieces: dict[str, dict[str, str]] = {}
+    reports: dict[str, Report] = {}
     for run in runs:
-        report, own = report_on(collected(run.name, [run], publish=True), run)
+        reports[run.name], own = report_on(collected(run.name, [run], publish=True), run)
         files |= own
-        pieces[run.name] = report.pieces((run / "report").as_posix())
+        pieces[run.name] = reports[run.name].pieces((run / "report").as_posix())
+    together, pieces[ALL] = beside(reports)
+    files |= {PUBLISHED / name: content for name, content in together.items()}
     for page in (README, *sorted(DOCS.glob("*.md"))):
         files[page] = embedded(read_page(page), pieces, page).encode()
     return [run / "report" for run in runs], files

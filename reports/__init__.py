@@ -6,7 +6,7 @@ Every mean carries n and a named spread; what is planned and missing is shown, w
 from reports.cells import HISTORY, KEYS, PLAN, RECORDS, aggregate
 from reports.check import differences
 from reports.models import MODELS
-from reports.report import NAMES, OF_ATTACKS, STRANGE, UNCHOSEN, UNPROVEN, Report, render
+from reports.report import NAMES, OF_ATTACKS, STRANGE, UNCHOSEN, UNPROVEN, Report, beside, render
 from reports.speed import render_speed
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "UNPROVEN",
     "Report",
     "aggregate",
+    "beside",
     "differences",
     "render",
     "render_speed",

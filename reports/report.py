@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from reports import (
+    across,
     attack_curves,
     audit,
     comparison,
@@ -127,6 +128,12 @@ class Report:
 def render(*frames: Any, **more: Any) -> dict[str, bytes]:
     """File name -> content: `Report.of`, which says what the frames are, and its files."""
     return Report.of(*frames, **more).files()
+
+
+def beside(reports: Mapping[str, Report]) -> tuple[dict[str, bytes], dict[str, str]]:
+    """All runs beside the paper: file name -> content, and its tables by name for other pages to embed."""
+    section = across.section({name: report.run for name, report in reports.items()})
+    return _files(section), {table.name: table.inner_markdown() for table in section.tables}
 
 
 def prepared(
