@@ -10,6 +10,7 @@ from reports.cells import PAPER_EPS, aggregate, ordered
 from reports.layout import Table, pivot
 from reports.section import Run, Section
 
+HEADING = "All runs beside the paper"
 CAPTION = (
     "Error in % under one step of the fast gradient method, as printed (its norms corrected) and as each run has it, "
     "by the test-time statistics of the paper's own figures: averages over labelled images alone, for VAT those of "
@@ -24,13 +25,17 @@ def section(runs: Mapping[str, Run]) -> Section:
     """A table a norm: rows label counts and models, columns what is printed and the runs, those with most rows first.
 
     `runs`: by name; those of the VAL paper's systems that have errors by other test-time statistics than their own.
+    Without one there is no table.
     """
-    runs = {name: run for name, run in runs.items() if run.paper == "VAL"}
-    found = pd.concat([aggregate(as_the_paper(run.records)).assign(run=name) for name, run in runs.items()])
+    errors = {name: as_the_paper(run.records) for name, run in runs.items() if run.paper == "VAL"}
+    means = [aggregate(own).assign(run=name) for name, own in errors.items() if len(own)]
+    if not means:
+        return Section("across", HEADING, ())
+    found = pd.concat(means)
     length = [updates(name, runs[name].plan) for name in found["run"].unique()]
     printed = " or ".join(f"{count:,}" for count in sorted(set(published.updates().values())))
     note = f"Updates: the released runs {printed}; {'; '.join(length)}."
-    return Section("across", "All runs beside the paper", tuple(tables(found, note)), found)
+    return Section("across", HEADING, tuple(tables(found, note)), found)
 
 
 def as_the_paper(records: pd.DataFrame) -> pd.DataFrame:
@@ -62,6 +67,6 @@ def tables(found: pd.DataFrame, note: str) -> list[Table]:
         marked = printed["printed"] + np.where(printed["traceable"], "", " †")
         frame = printed[["labels", "model"]].assign(printed=marked).join(wide, on=["labels", "model"])
         notes = (note,) if printed["traceable"].all() else (note, UNTRACEABLE)
-        title = f"All runs beside the paper, {norm} {PAPER_EPS:g}, {published.DATASET}"
+        title = f"{HEADING}, {norm} {PAPER_EPS:g}, {published.DATASET}"
         result.append(Table(f"across-{norm}", title, frame, CAPTION, notes, keys=2))
     return result

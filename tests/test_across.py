@@ -86,7 +86,8 @@ def test_runs_in_the_order_of_what_they_have_and_only_such_as_compare():
     assert "Updates: the released runs 60,000 or 100,000; a-little 60,000; most 9,600." in said
 
 
-def test_where_nothing_compares_the_printed_figures_stand_alone():
-    head, rows = table({"none": report_on(records_of(["lvac"], ()))}, "Linf")
-    assert head == ["labels", "model", "printed"]
-    assert rows[100, "lvac"]["printed"] == "48 ± 1"
+@pytest.mark.parametrize(
+    "runs", [{}, {"none": records_of(["lvac"], ())}, {"digits": records_of(["vat"], TRIED, dataset="digits")}]
+)
+def test_where_nothing_compares_there_is_no_table(runs):
+    assert beside({name: report_on(records) for name, records in runs.items()}) == ({}, {})
