@@ -60,7 +60,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy's generators take
 Seeds = Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MOST_SEEDS), AfterValidator(distinct)]
 OF_THE_VAT_PAPER = ("vat-demo", "vat-quick", "vat-semi", "vat-supervised", "vat-figures")
 VARIANTS = ("finite-difference", "released-decoder")  # of `standard`
-OF_THE_VAL_PAPER = ("full", "released", "constant-rate", "smoothness")
+OF_THE_VAL_PAPER = ("full", "released", "constant-rate", "split-statistics", "smoothness")
 BUILT_IN = ("smoke", "quick", "standard", *VARIANTS, *OF_THE_VAL_PAPER, *OF_THE_VAT_PAPER)
 
 

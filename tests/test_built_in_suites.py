@@ -59,6 +59,7 @@ GRIDS = {  # data set, models, seeds by labels, epochs, first epoch of decay, (l
     "full": ("mnist", FUSIONS, SEEDS, 250, 200, {50: (50, 100), 100: (100, 100), 1000: (100, 100)}),
     "released": ("mnist", FUSIONS, SEEDS, 250, 200, BATCHES | {50: (50, 150)}),
     "constant-rate": ("mnist", LADDERS, SEEDS, 250, 250, BATCHES | {50: (50, 150)}),
+    "split-statistics": ("mnist", PERTURBING[1:], SEEDS, 250, 250, BATCHES | {50: (50, 150)}),
     "smoothness": ("mnist", SEVEN, {50: (8340, 8794, 2773)}, 150, 100, {50: (50, 100)}),
 }
 
@@ -185,6 +186,13 @@ def test_constant_rate_differs_from_released_in_that_alone():
     assert {cell.training.rate(epoch) for cell in cells for epoch in range(cell.training.epochs)} == {0.002}
     falling = [replace(cell, training=replace(cell.training, decay_from=200)) for cell in cells]
     assert falling == cells_of("released", models=LADDERS)
+
+
+def test_split_statistics_differs_from_constant_rate_in_that_alone():
+    cells = cells_of("split-statistics")
+    assert {cell.model.perturbed_statistics for cell in cells} == {"split"}
+    whole = [replace(cell, model=replace(cell.model, perturbed_statistics="batch")) for cell in cells]
+    assert whole == cells_of("constant-rate", models=PERTURBING[1:])
 
 
 @pytest.mark.parametrize("suite", ["full", "released"])
