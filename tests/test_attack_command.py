@@ -192,6 +192,7 @@ def of_three(tmp_path, call, monkeypatch):
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 def test_a_run_of_some_models_loses_nothing_that_the_others_did(of_three, call):
     before = records(of_three / "cells/vat-50")
     for prefix in ("transfer/", "virtual/"):

@@ -139,6 +139,7 @@ def test_a_run_takes_other_cells_and_then_waits_for_what_is_held(tmp_path, jobs)
 # ---------------------------------------------------------------------------------------------- the disk
 
 
+@pytest.mark.slow
 def test_a_full_disk_at_any_write_is_one_line_and_loses_nothing(tmp_path, call, monkeypatch):
     suite = write_suite(tmp_path, VAT_ONLY)
     monkeypatch.setattr(benchmark.cell, "train", functools.partial(benchmark.cell.train, save_every_s=0))

@@ -185,6 +185,7 @@ def test_examples_of_seeds_trained_earlier_stay(tmp_path, call):
     assert kept.groupby("seed").size().to_dict() == {0: 4, 1: 4}
 
 
+@pytest.mark.slow
 def test_examples_of_other_images_are_measured_anew(tmp_path, call):
     def change(images, drawn):
         more = f"eps = [0.1]\nvirtual = [0.5]\nvirtual_images = {images}\nvirtual_drawn = {drawn}\n"
