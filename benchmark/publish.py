@@ -63,7 +63,7 @@ def report_files(data: Collected, run: Path) -> dict[Path, bytes]:
 
 
 def published_files() -> tuple[list[Path], dict[Path, bytes]]:
-    """The folders of the published reports, and path -> content of all of them, of what tells them together and of the
+    """The folders of the published reports, and path -> content of all of them, of the tables of all runs and of the
     pages that embed these.
     """
     runs = sorted({path.parent for part in ("cells", "tuning") for path in PUBLISHED.glob(f"*/{part}")})
