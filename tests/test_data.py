@@ -2,9 +2,12 @@
 
 import gzip
 import hashlib
+import shutil
 import struct
+import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -223,3 +226,18 @@ def test_mnist_is_mnist(mnist):
     pixels = found.images.double()
     assert abs(pixels.mean().item() - 0.1307) < 5e-5  # the mean and sd that every MNIST script prints
     assert abs(pixels.std().item() - 0.3081) < 5e-5
+
+
+def test_what_torchvision_fetches_is_read(files, tmp_path, monkeypatch):
+    """A stand-in for torchvision, whose sources are not to be reached here: it copies the files it is asked for."""
+    folder, _, labels = files
+
+    class MNIST:
+        def __init__(self, root, download):
+            assert download
+            shutil.copytree(folder, Path(root) / "MNIST" / "raw")
+
+    monkeypatch.setitem(sys.modules, "torchvision", SimpleNamespace(datasets=SimpleNamespace(MNIST=MNIST)))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("BENCHMARK_DATA", raising=False)
+    assert load_dataset("mnist").labels.tolist() == labels[0].tolist()

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from running import ROOT, VAT_ONLY, fails, files, results, said_by, stages, typed, until, write_suite
@@ -200,14 +201,21 @@ def test_a_clock_that_goes_backwards_changes_nothing(tmp_path, call, finished, m
 
 @pytest.mark.parametrize("given", ["XDG_CACHE_HOME", "HOME"])
 def test_a_cache_that_cannot_be_written_is_one_line(tmp_path, call, monkeypatch, given):
-    """In /proc not even root can make a folder."""
+    """In /proc not even root can make a folder. torchvision is a stand-in: beside a torch of another build it fails."""
+    fetch = SimpleNamespace(MNIST=lambda root, download: (Path(root) / "MNIST").mkdir(parents=download))
+    monkeypatch.setitem(sys.modules, "torchvision", SimpleNamespace(datasets=fetch))
     for name in ("BENCHMARK_DATA", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(given, "/proc/self")
     with pytest.raises(OSError, match="/proc/self/nothing"):
         Path("/proc/self/nothing").mkdir()
     suite = write_suite(tmp_path, ('"digits"', '"mnist"'), ("[20, 15, 10]", "[20, 10]"))
-    fails(call("run", "--suite", suite, "--out", tmp_path / "run"), "mnist could not be downloaded", "--data")
+    fails(
+        call("run", "--suite", suite, "--out", tmp_path / "run"),
+        "mnist could not be downloaded",
+        "/proc/self",
+        "--data",
+    )
     assert not (tmp_path / "run").exists()
 
 

@@ -106,12 +106,17 @@ def cache() -> Path:
 
 
 def download(name: str) -> None:
-    """Fetch a data set's files into the cache with torchvision."""
+    """Fetch a data set's files into the cache with torchvision. Raises BadInput where either cannot be had."""
     try:
         from torchvision import datasets  # only here: it fails to import beside a torch of another build
-
-        getattr(datasets, TORCHVISION[name])(str(cache()), download=True)
     except (ImportError, OSError, RuntimeError) as error:
+        raise BadInput(
+            f"torchvision, which fetches {name}, does not load ({error}): install the one made for torch "
+            f"{torch.__version__}, or give the folder that holds {name} with --data"
+        ) from error
+    try:
+        getattr(datasets, TORCHVISION[name])(str(cache()), download=True)
+    except (OSError, RuntimeError) as error:
         raise BadInput(
             f"{name} could not be downloaded ({error}): give the folder that holds it with --data"
         ) from error
