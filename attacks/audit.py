@@ -23,11 +23,11 @@ from attacks.meanings import Meaning
 from attacks.measurement import answers, wrong
 from attacks.nearest import L1_TIMES, Unsteady, decision_based, minimum_norm
 from attacks.norms import NORMS
-from attacks.through_foolbox import randomness
+from attacks.through_foolbox import WIDE, randomness
 
 Ball = Literal["L1", "L2", "Linf"]
 Count = Annotated[int, Field(gt=0, le=10**6)]
-Radius = Annotated[float, Field(gt=0, le=1e30, allow_inf_nan=False)]  # float32 ends at 3e38
+Radius = Annotated[float, Field(gt=0, le=WIDE[1] - 1, allow_inf_nan=False)]  # of images in [0, 1]
 BALLS: Mapping[str, float] = MappingProxyType({"L1": 1, "L2": 2, "Linf": math.inf})
 STEPS_IN = {"L1": ("L1-spread", "L1-pixel"), "L2": ("L2",), "Linf": ("Linf",)}
 EPS: dict[Ball, tuple[float, ...]] = {
@@ -59,6 +59,14 @@ class Budget:
     decision_images: Count = 100  # of the decision-based attack, the first so many
     decision_steps: Count = 10
     noise_draws: Count = 10
+
+    @pydantic.model_validator(mode="after")
+    def consistent(self) -> "Budget":
+        """ValueError where more ascent is not more: it would take the name of the other, and its place."""
+        usual, more = (self.steps, self.restarts), (self.more_steps, self.more_restarts)
+        if usual == more or any(a > b for a, b in zip(usual, more, strict=True)):
+            raise ValueError(f"expected more than {usual[0]} steps x {usual[1]} restarts, got {more[0]} x {more[1]}")
+        return self
 
 
 @dataclass(frozen=True)

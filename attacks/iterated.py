@@ -134,7 +134,7 @@ def pgd(
     the first. Same seed, same result. ValueError for what is wrong with the arguments.
     """
     check_bound(eps, norm, "pixel")
-    within, x, y = checked(model, x, y, clip)
+    within, x, y = checked(model, x, y, clip, eps)
     check_steps(steps)
     check_steps(restarts, "restarts")
     if not losses:

@@ -23,13 +23,17 @@ __all__ = ["beside", "checked", "differentiable", "foolbox", "project_onto_l1_ba
 WIDE = (-1e4, 1e4)  # bounds that clip nothing: Foolbox knows no "none"
 
 
-def checked(model: nn.Module, x: Tensor, y: Tensor, clip: Clip | None) -> tuple[Any, Tensor, Tensor]:
+def checked(model: nn.Module, x: Tensor, y: Tensor, clip: Clip | None, eps: float = 0) -> tuple[Any, Tensor, Tensor]:
     """The model as Foolbox wants it, and x and y as gradients may pass them, y beside x.
 
-    ValueError for a wrong model, image, label or clip.
+    ValueError for a wrong model, image, label or clip, and where x moved by eps could leave Foolbox's bounds.
     """
     check_model(model)
     check_images(x, clip)
+    if clip is None and (reach := x.abs().max().item() + eps if x.numel() else 0) > WIDE[1]:
+        raise ValueError(
+            f"expected |x| + eps of at most {WIDE[1]:g}, Foolbox's bounds where nothing is clipped, got {reach:g}"
+        )
     check_labels(y, len(x))
     with torch.inference_mode(False), torch.no_grad(), randomness(0, x.device):
         x, y = x.detach().clone(), y.to(x.device).clone()

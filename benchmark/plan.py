@@ -134,8 +134,25 @@ def cell(suite: Suite, source: str, name: str, labels: int, seeds: tuple[int, ..
     batches = {"labelled_batch": at.labelled_batch}
     if at.unlabelled_batch:
         batches["unlabelled_batch"] = at.unlabelled_batch
-    training = suite.training | batches | {"dataset": suite.dataset, "labels": labels}
-    return Cell(model, validated(TrainingConfig, training, f"{source} [training]"), suite.attack, seeds)
+    given_training = suite.training | batches | {"dataset": suite.dataset, "labels": labels}
+    training = validated(TrainingConfig, given_training, f"{source} [training]")
+    check_together(model, training, source)
+    return Cell(model, training, suite.attack, seeds)
+
+
+def check_together(model: ModelConfig, training: TrainingConfig, source: str) -> None:
+    """Raises BadInput for a model that, trained so, would not be what its fields say."""
+    labelled, unlabelled = training.labelled_batch, training.unlabelled_batch
+    if model.perturbed_statistics == "split" and unlabelled < labelled + 2:
+        raise BadInput(
+            f'{source}: perturbed_statistics = "split" of {model.name!r} takes two examples or more besides the '
+            f"{labelled} of the first part: expected unlabelled_batch >= {labelled + 2}, got {unlabelled}"
+        )
+    if model.xi is not None and training.precision != "float32" and not model.hidden_sd:
+        raise BadInput(
+            f'{source}: xi of {model.name!r} without noise (hidden_sd = 0) takes precision = "float32": in '
+            f"{training.precision} the difference of two passes is rounding"
+        )
 
 
 def resolved(cells: Sequence[Cell]) -> dict[str, Any]:

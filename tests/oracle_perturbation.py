@@ -118,8 +118,7 @@ def virtual_adversarial_each(
     """KL(p(ztilde(l)) || p(ztilde(l) + r)) of every example: VAT equation 5, one term of VAL equation 6.
 
     `noise` is the perturbed pass's: that of `path`, or fresh, then added to the layer itself too; the batch statistics
-    are its own. either_sign: an example for which -r, in a batch of such, gives more than r in a batch of these is
-    moved by -r.
+    are its own. either_sign: of r, in a batch of such, and -r, in a batch of these, what gives an example more.
     """
     at = perturbed_values(params, path, layer)
     start = add_noise(at, noise, layer) if fresh else at
@@ -131,7 +130,4 @@ def virtual_adversarial_each(
             logits.append(encode(params, None, own, start_layer=layer, z_start=(start + step)[part]).logits)
         return kl_each(path.logits, np.concatenate(logits))
 
-    if not either_sign:
-        return moved(r)
-    forth, back = moved(r), moved(-r)
-    return moved(np.stack([step if a >= b else -step for step, a, b in zip(r, forth, back, strict=True)]))
+    return np.maximum(moved(r), moved(-r)) if either_sign else moved(r)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from attacks import audit, fgm, input_gradient, measure_fgm, pgd
+from attacks import audit, fgm, input_gradient, measure_fgm, minimum_norm, pgd
 
 
 def linear(classes: int) -> nn.Linear:
@@ -84,6 +84,10 @@ def test_errors_say_what_was_expected_and_what_came() -> None:
     says("expected logits as a torch.Tensor, got tuple", lambda: pgd(pair, x, y, **ok))
     says("expected steps >= 1, got 2.5", lambda: pgd(model, x, y, steps=2.5, **ok))
     says("expected x of shape (N, ...) with N >= 1, got ()", lambda: audit(model, torch.tensor(1.0), y))
+    beyond = "expected |x| + eps of at most 10000, Foolbox's bounds where nothing is clipped, got 20000"
+    says(beyond, lambda: pgd(model, 0 * x + 2e4, y, eps=0.0, norm=2))
+    says(beyond, lambda: pgd(model, 0 * x + 5e3, y, eps=15000.0, norm=1))
+    says(beyond, lambda: minimum_norm(model, 0 * x - 2e4, y, norm=2))
     with torch.inference_mode():
         unfit = linear(10)
     within = "expected a model made outside torch.inference_mode(), got its 'weight' made within"

@@ -115,7 +115,7 @@ def test_a_masked_model_is_caught(undefended: nn.Module, of_undefended: pd.DataF
 
 def test_an_answer_that_changes_is_seen(undefended: nn.Module) -> None:
     torch.manual_seed(0)
-    few = Budget(images=20, eps={"Linf": (0.2, 1.0)}, steps=2, more_steps=2, minimum_norm_steps=2, decision_images=1)
+    few = Budget(images=20, eps={"Linf": (0.2, 1.0)}, steps=2, more_steps=3, minimum_norm_steps=2, decision_images=1)
     torch.manual_seed(3)
     before, of_noisy = torch.get_rng_state(), found(Noisy(undefended, 1), few)
     assert verdict(of_noisy)["deterministic"] == "fail"

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from running import AUDIT, records, stages, write_suite
+from small_trainings import config_of
 from synthetic import attacked, error
 from test_losses import RELEASED, build, oracle_parameters
 
@@ -18,10 +19,11 @@ from benchmark import normalised
 from reports import render
 from reports.cells import RECORDS, checked
 from reports.normalised import compared, tables
-from zoo.checkpoints import load_checkpoint, of_seed
+from zoo.checkpoints import load_checkpoint, of_seed, save_small
+from zoo.config import plain
 from zoo.models import create
 from zoo.normalisation import BATCHES, InBatch, averaged_over, labelled_noise
-from zoo.randomness import permutations
+from zoo.randomness import permutations, stream
 
 pytestmark = pytest.mark.usefixtures("plain_pictures")
 
@@ -138,6 +140,22 @@ def test_noise_of_training_is_drawn_anew_in_every_pass(options):
 
 
 OTHER = ("eps = [0.1]\n", "eps = [0.1]\nother_statistics = true\n")
+
+
+@pytest.mark.parametrize("name", ["ladder", "lvan"])
+def test_an_encoder_alone_has_no_training_pass(tmp_path, name):
+    """A small checkpoint is no ladder: its noisy pass would be another than the corrupted path."""
+    whole, images = create(config_of(name)), DIGITS.images[:8]
+    whole.card = {"model": plain(whole.config)}
+    save_small(tmp_path / "small", whole)
+    small = load_checkpoint(tmp_path / "small")
+    assert averaged_over(small, images, 8, 3, noise=False)(images).isfinite().all()
+    for noisy in (
+        lambda: averaged_over(small, images, 8, 3, noise=True),
+        lambda: InBatch(small, stream(3, "any", 0))(images),
+    ):
+        with pytest.raises(zoo.BadInput, match=f"small checkpoint of '{name}' has no training pass"):
+            noisy()
 
 
 def test_a_finished_run_gets_them_without_training_anew(tmp_path, call, monkeypatch):

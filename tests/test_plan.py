@@ -157,7 +157,8 @@ def test_memory_is_what_the_tensors_take():
     cell = next(cell for cell in cells_of("quick", labels=(100,), seeds=(0, 1)) if cell.model.name == "supervised")
     weights = sum(a * b for a, b in pairwise(cell.model.widths)) + sum(cell.model.widths[1:]) + 10
     data = zoo.load_dataset("digits")
-    small = replace(cell, model=replace(cell.model, widths=(64, *cell.model.widths[1:])))
+    model, training = replace(cell.model, widths=(64, *cell.model.widths[1:])), replace(cell.training, dataset="digits")
+    small = replace(cell, model=model, training=training)
     (cost,) = costs([small], data)
     weights -= (784 - 64) * 1000
     images = 4 * 64 * 1797 + 8 * 1797

@@ -251,6 +251,21 @@ def test_ladder_learns_mnist_from_100_labels_in_two_epochs(mnist):
     assert error < 0.09
 
 
-def test_a_batch_larger_than_the_data_is_refused():
-    with pytest.raises(zoo.BadInput, match=r"unlabelled_batch = 5000 exceeds the 1297 images to train on"):
-        begin("ladder", [0], replace(CONFIG, unlabelled_batch=5000))
+@pytest.mark.parametrize(
+    ("seeds", "changes", "options", "said"),
+    [
+        ([0], {"unlabelled_batch": 5000}, {}, "unlabelled_batch = 5000 exceeds the 1297 images to train on"),
+        ([0], {"unlabelled_batch": 5000, "epoch_updates": 3}, {}, "exceeds the 1297 images"),
+        ([0], {"dataset": "mnist"}, {}, "dataset = 'mnist': the data given are 'digits'"),
+        ([0], {"precision": "bfloat16"}, {"engine": "reference"}, "the reference engine knows float32 alone"),
+        ([0], {}, {"engine": "fast"}, "unknown engine 'fast'"),
+        ([], {}, {}, "seeds: expected one or more, each once, got []"),
+        ([1, 1], {}, {}, "seeds: expected one or more, each once, got [1, 1]"),
+        ([0], {}, {"widths": (64, 24, 12)}, "widths: expected 64 inputs and 10 classes, got [64, 24, 12]"),
+        ([0], {}, {"widths": (784, 24, 10)}, "widths: expected 64 inputs and 10 classes, got [784, 24, 10]"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(seeds, changes, options, said):
+    with pytest.raises(zoo.BadInput) as error:
+        begin("vat", seeds, replace(CONFIG, **changes), **options)
+    assert said in str(error.value)

@@ -29,6 +29,16 @@ def test_a_missing_file_is_named(tmp_path):
     assert str(tmp_path / "none.toml") in refusal(str(tmp_path / "none.toml"))
 
 
+LVAC_LW = [
+    ('["ladder", "vat"]', '["lvac-lw"]'),
+    (
+        "[hyperparameters.vat]\neps = [1.0]",
+        """[hyperparameters.lvac-lw]
+denoising_weights = [1]
+eps = [1, 1]""",
+    ),
+]
+SPLIT = '[model.lvac-lw]\nperturbed_statistics = "split"\n[training]'
 BAD_SUITES = {
     "unknown key at the top": ([("[labels.50]", "widht = 3\n[labels.50]")], "'widht'", "'widths'"),
     "unknown key in [training]": ([("epochs", "evaluate_evry = 2\nepochs")], "'evaluate_evry'", "'evaluate_every'"),
@@ -105,6 +115,57 @@ BAD_SUITES = {
         [("eps = [0.1]", "eps = [0.1]\naudit.eps = { L2 = [] }")],
         "audit.eps.L2",
         "at least 1",
+    ),
+    "weights of more layers than there are": (
+        [
+            (
+                "[hyperparameters.vat]",
+                "[hyperparameters.ladder]\ndenoising_weights = [4, 3, 2, 1, 1]\n[hyperparameters.vat]",
+            )
+        ],
+        "hyperparameters.denoising_weights",
+        "at most 4 values, one a layer, got 5",
+    ),
+    "eps of more layers than are perturbed": (
+        [*LVAC_LW, ("denoising_weights = [1]\neps = [1, 1]", "denoising_weights = [1]\neps = [1, 1, 1, 1]")],
+        "hyperparameters.eps",
+        "at most 3 values, one a layer, got 4",
+    ),
+    "iterations of more layers than are perturbed": (
+        [*LVAC_LW, ("power_iterations = 1", "power_iterations = [1, 2, 3, 4]")],
+        "power_iterations",
+        "at most 3 values, one a layer, got 4",
+    ),
+    "two parts of what has one": (
+        [
+            *LVAC_LW,
+            ("[training]", '[model.lvac-lw]\nperturbed = "labelled"\nperturbed_statistics = "split"\n[training]'),
+        ],
+        "[model.lvac-lw]",
+        'perturbed_statistics = "split" has no meaning where perturbed = "labelled"',
+    ),
+    "a second part of one example": (
+        [*LVAC_LW, ("unlabelled_batch = 200", "unlabelled_batch = 51"), ("[training]", SPLIT)],
+        "perturbed_statistics = \"split\" of 'lvac-lw'",
+        "unlabelled_batch >= 52, got 51",
+    ),
+    "small differences of what is rounded": (
+        [("[training]", '[model.vat]\nxi = 1e-6\nhidden_sd = 0\n[training]\nprecision = "bfloat16"')],
+        "xi of 'vat'",
+        'precision = "float32"',
+    ),
+    "more ascent that is no more": (
+        [("eps = [0.1]", "eps = [0.1]\naudit = { steps = 40, restarts = 2, more_steps = 40, more_restarts = 2 }")],
+        "more than 40 steps x 2 restarts, got 40 x 2",
+    ),
+    "more ascent of fewer restarts": (
+        [("eps = [0.1]", "eps = [0.1]\naudit = { steps = 40, restarts = 2, more_steps = 80, more_restarts = 1 }")],
+        "more than 40 steps x 2 restarts, got 80 x 1",
+    ),
+    "a radius beyond Foolbox's bounds": (
+        [("eps = [0.1]", "eps = [0.1]\naudit.eps = { Linf = [10000] }")],
+        "audit.eps.Linf",
+        "9999",
     ),
     "eps not finite": ([("eps = [0.1]", "eps = [inf]")], "attack.eps", "finite"),
 }

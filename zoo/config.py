@@ -104,7 +104,7 @@ class ModelConfig:
     xi: Real | None = Field(default=None, gt=0)  # None: exact Hessian products; else finite differences, fresh noise
     perturbed: Literal["unlabelled", "labelled", "all"] = "unlabelled"  # which examples of a batch
     perturbations: int = Field(default=1, gt=0, le=1000)  # directions drawn for each example, their costs averaged
-    sign: Literal["drawn", "larger"] = "drawn"  # of a cost's r: the start's, or of r and -r the one that costs more
+    sign: Literal["drawn", "larger"] = "drawn"  # of a cost's r: the start's, or each example's larger cost of r and -r
     scored_noise: Literal["shared", "fresh"] = "shared"  # of a cost's perturbed pass: the unperturbed one's, or its own
     leaky_slope: float = Field(default=0.1, ge=0, lt=1)  # of the activation below zero; 0: ReLU (VAT paper, section 4)
     normalised_logits: bool = True  # batch normalisation of the last layer too; not with a ladder's decoder
@@ -133,6 +133,14 @@ class ModelConfig:
                 raise BadInput(f"hyperparameters.{field} {word} for model {self.name!r}")
         if self.power_iterations == ():
             raise BadInput("power_iterations: expected a number, or one for each layer")
+        by_layer = () if isinstance(self.power_iterations, int) else self.power_iterations
+        for field, values, layers in (
+            ("hyperparameters.denoising_weights", given.denoising_weights, len(self.widths)),
+            ("hyperparameters.eps", given.eps, len(self.widths) - 1),
+            ("power_iterations", by_layer, len(self.widths) - 1),
+        ):
+            if len(values) > layers:
+                raise BadInput(f"{field}: expected at most {layers} values, one a layer, got {len(values)}")
         if min(given.denoising_weights + given.eps, default=0) < 0:
             raise BadInput(f"hyperparameters of {self.name!r}: expected values >= 0")
         if given.eps and (len(given.eps) > 1) != (self.name in LAYER_WISE):
@@ -145,6 +153,8 @@ class ModelConfig:
         for field, whose in MEANT_FOR.items():
             if self.name not in whose and (value := getattr(self, field)) != LATER[field]:
                 raise BadInput(f"{field} = {json.dumps(value)} has no meaning for model {self.name!r}")
+        if self.perturbed_statistics == "split" and self.perturbed == "labelled":
+            raise BadInput('perturbed_statistics = "split" has no meaning where perturbed = "labelled"')
         for field, value in FIXED.get(self.name, {}).items():
             if getattr(self, field) != value:
                 raise BadInput(f"{field} of {self.name!r}: expected {value!r}, got {getattr(self, field)!r}")
@@ -162,7 +172,7 @@ class ModelConfig:
     def eps(self) -> dict[int, float]:
         """eps(l) of each perturbed layer: the input, or with `-lw` every layer below the logits."""
         radii = self.hyperparameters.eps
-        return dict(enumerate(radii if len(radii) < 2 else spread(radii, len(self.widths) - 1)))
+        return dict(enumerate(spread(radii, len(self.widths) - 1) if self.name in LAYER_WISE else radii))
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from zoo.classifier import Batch, Classifier, Noise, Shapes, Sizes, cross_entropy
 from zoo.config import ModelConfig
+from zoo.errors import BadInput
 from zoo.layers import Decoder, LayerNoise, Pass
 from zoo.smoothed import VAT, Adversarial, VirtualAdversarial
 
@@ -102,5 +103,7 @@ CLASSES: dict[str, type[Classifier]] = {
 
 
 def create(config: ModelConfig, seeds: Sequence[int] | None = None) -> Classifier:
-    """The model that a configuration names; see `Classifier`."""
+    """The model that a configuration names, see `Classifier`. Raises BadInput for no seeds, and for one given twice."""
+    if seeds is not None and not 0 < len(set(seeds)) == len(seeds):
+        raise BadInput(f"seeds: expected one or more, each once, got {list(seeds)}")
     return CLASSES[config.name](config, seeds)

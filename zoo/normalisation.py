@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.classifier import Classifier, Noise
+from zoo.errors import BadInput
+from zoo.models import CLASSES
 from zoo.randomness import permutations, stream
 from zoo.training import draw
 
@@ -31,7 +33,14 @@ def averaged_over(model: Classifier, images: Tensor, batch: int, seed: int, *, n
 
 
 def labelled_noise(model: Classifier, examples: int, generator: torch.Generator) -> Noise:
-    """New noise for training's pass of so many labelled examples, by a single-seed model."""
+    """New noise for training's pass of so many labelled examples, by a single-seed model.
+
+    Raises BadInput for a small checkpoint of a ladder: an encoder alone, whose pass is not the ladder's.
+    """
+    if type(model) is not CLASSES[model.config.name]:
+        raise BadInput(
+            f"a small checkpoint of {model.config.name!r} has no training pass: take the whole one, of a run"
+        )
     shapes = model.noise_shapes({"labelled": examples, "unlabelled": 1})
     own = {name: shape for name, shape in shapes.items() if name.startswith("labelled/")}
     return {name: values[0] for name, values in draw([generator], own).items()}

@@ -13,7 +13,6 @@ from zoo.perturbation import (
     curvature,
     divergences,
     finite_difference,
-    kl_divergence,
     power_iteration,
     scale_to,
     side_by_side,
@@ -72,11 +71,11 @@ class VirtualAdversarial(Classifier):
         split = self.config.perturbed_statistics == "split"
         if not split or z.shape[-2] <= (first := noise["labelled/corruption/0"].shape[-2]):
             return [(z, extra)]
-        parts = []
-        for chosen in (slice(first), slice(first, None)):
-            own = [each if each is None else each[..., chosen, :] for each in extra.layers]
-            parts.append((z[..., chosen, :], LayerNoise(extra.sd, own)))
-        return parts
+        sizes = [first, z.shape[-2] - first]
+        layers = [(None, None) if each is None else torch.split(each, sizes, -2) for each in extra.layers]
+        return [
+            (part, LayerNoise(extra.sd, own)) for part, *own in zip(torch.split(z, sizes, -2), *layers, strict=True)
+        ]
 
     def above(self, layer: int, z: Tensor, extra: LayerNoise, noise: Noise) -> Tensor:
         """Logits, (..., examples, classes), from what is perturbed of a layer."""
@@ -145,9 +144,10 @@ class VirtualAdversarial(Classifier):
                 r = self.perturbation(layer, z, noise, group, draw)
                 score = self.scoring(layer, extra, noise, noise_name(group, "score", layer, draw))
                 p = path.logits.detach()
-                if self.config.sign == "larger":
-                    r = self.larger(z, r, p, score)
-                total = total + kl_divergence(p, score(z + r)) * z.shape[-2]
+                costs = divergences(p, score(z + r))
+                if self.config.sign == "larger":  # an eigenvector has no sign, but eq. 5 takes a maximum
+                    costs = torch.maximum(costs, divergences(p, score(z - r)))
+                total = total + costs.mean(-1) * z.shape[-2]
                 examples += z.shape[-2]
         return self.config.hyperparameters.alpha * (total / examples)
 
@@ -168,12 +168,6 @@ class VirtualAdversarial(Classifier):
             return self.above(layer, z, fresh, noise)
 
         return score
-
-    @torch.no_grad()
-    def larger(self, z: Tensor, r: Tensor, p_logits: Tensor, score: Map) -> Tensor:
-        """Of r and -r, each example's that diverges more: an eigenvector has no sign, but eq. 5 takes a maximum."""
-        forth, back = (divergences(p_logits, score(z + each)) for each in (r, -r))
-        return torch.where((forth >= back)[..., None], r, -r)
 
 
 class VAT(VirtualAdversarial):

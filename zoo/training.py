@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from zoo.config import ModelConfig, TrainingConfig, plain
 from zoo.data import Dataset, divided
 from zoo.denormals import flushing, kept
 from zoo.deviation import deviations
-from zoo.errors import BadInput
+from zoo.errors import BadInput, unknown
 from zoo.fused import Fused, matrix_precision
 from zoo.models import create
 from zoo.randomness import permutations, stream
@@ -49,6 +49,7 @@ class Training:
     sittings: list[dict[str, Any]] = field(default_factory=list)  # who trained from which epoch on; kept, not read
 
     def __post_init__(self) -> None:
+        self.check()
         self.device = self.data.images.device
         self.model.to(self.device)
         on_gpu = self.device.type == "cuda"  # there the rate is a tensor, so that a captured step can be told another
@@ -59,9 +60,6 @@ class Training:
         self.pool, self.subsets, self.validation = (indices.to(self.device) for indices in parts)
         self.sizes = {"labelled": self.config.labelled_batch, "unlabelled": self.config.unlabelled_batch}
         self.steps = self.config.updates(len(self.data.images))
-        if not self.steps:
-            few = len(self.data.images) - self.config.validation
-            raise BadInput(f"unlabelled_batch = {self.config.unlabelled_batch} exceeds the {few} images to train on")
         # What a step reads, refilled in place: indices of images, (seeds, batch), and noise by name.
         self.chosen = {name: self.subsets.new_zeros(len(self.seeds), size) for name, size in self.sizes.items()}
         self.shapes = self.model.noise_shapes(self.sizes)
@@ -74,6 +72,21 @@ class Training:
             self.losses = torch.compile(self.losses)
         self.terms: list[str] = []
         self.captured: CapturedStep | None = None
+
+    def check(self) -> None:
+        """Raises BadInput for what does not fit together or is not there."""
+        config, data, widths = self.config, self.data, self.model.config.widths
+        if self.engine not in get_args(Engine):
+            raise unknown("engine", self.engine, get_args(Engine))
+        if self.engine == "reference" and config.precision != "float32":
+            raise BadInput(f"precision = {config.precision!r}: the reference engine knows float32 alone")
+        if config.dataset != data.name:
+            raise BadInput(f"dataset = {config.dataset!r}: the data given are {data.name!r}")
+        if (widths[0], widths[-1]) != (data.images.shape[-1], data.classes):
+            inputs, classes = data.images.shape[-1], data.classes
+            raise BadInput(f"widths: expected {inputs} inputs and {classes} classes, got {list(widths)}")
+        if config.unlabelled_batch > (few := len(data.images) - config.validation):
+            raise BadInput(f"unlabelled_batch = {config.unlabelled_batch} exceeds the {few} images to train on")
 
     def run_epoch(self) -> None:
         """An epoch's updates: each step is a pure function of state, batch and noise."""
@@ -202,11 +215,14 @@ class Training:
             return None
         tensors, progress = found
         training = cls(config, create(model, progress["seeds"]), data=data, engine=engine, **progress)
-        weights = {name.removeprefix("model/"): value for name, value in tensors.items() if name.startswith("model/")}
-        whole = training.optimizer.state_dict()
-        for name in tensors.keys() - {f"model/{each}" for each in weights}:
-            _, index, key = name.split("/")
-            whole["state"].setdefault(int(index), {})[key] = tensors[name]
+        weights, whole = {}, training.optimizer.state_dict()
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition("/")
+            if part == "model":
+                weights[rest] = tensor
+            else:
+                index, key = rest.split("/")
+                whole["state"].setdefault(int(index), {})[key] = tensor
         training.model.load_state_dict(weights)
         training.optimizer.load_state_dict(whole)
         return training
