@@ -3,19 +3,31 @@
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from benchmark.store import read_table
+from benchmark.store import read_json, read_table
 from benchmark.suite import Cell
 from reports.cells import TUNING
-from zoo.config import Hyperparameters, plain
+from zoo.config import LATER, Hyperparameters, canonical, plain
+from zoo.errors import BadInput
 
 TABLE = "hyperparameters"
+CONFIGURATION = "config.json"  # beside the table: what all candidates of a cell have in common
+# What they need not: what the table says of each, and what is measured beside the training.
+VARIED = ("eps", "alpha", "power_iterations", "labels", "validation", "hyperparameters")
+MEASURED = (
+    "evaluate_every",
+    "smoothness_every",
+    "smoothness_iterations",
+    "deviation_every",
+    "train_images",
+    "points_at",
+)
 
 
 @dataclass(frozen=True)
@@ -24,6 +36,31 @@ class Choice:
 
     hyperparameters: Hyperparameters
     reason: str
+
+
+def common(cell: Cell) -> dict[str, Any]:
+    """The part of a cell's configuration that may not differ between its candidates, by field, as plain JSON values."""
+    parts = {"model": cell.model, "hyperparameters": cell.model.hyperparameters, "training": cell.training}
+    fields = [(part, field, value) for part, own in parts.items() for field, value in canonical(own).items()]
+    found = {f"{part}.{field}": value for part, field, value in fields if field not in (*VARIED, *MEASURED)}
+    values: dict[str, Any] = json.loads(json.dumps(found))
+    return values
+
+
+def check_tuned(cell: Cell, folder: Path, but: Collection[str] = ()) -> None:
+    """Refuse a folder that has candidates of the cell in another configuration, naming the first field that differs.
+
+    Where nothing is noted of the cell, as in a folder of earlier days, it is taken as it is. `but`: not these fields.
+    """
+    path, now = folder / CONFIGURATION, common(cell)
+    was = (read_json(path) or {}).get(cell.name, now)
+    if not isinstance(was, dict):
+        raise BadInput(f"{path} is no configuration of {cell.name}: restore it, or choose another --out")
+    for field in sorted({*was, *now} - {*but}):
+        earlier = LATER.get(field.rpartition(".")[2])
+        old, new = was.get(field, earlier), now.get(field, earlier)
+        if old != new:
+            raise BadInput(f"{path}: {cell.name}: {field} was {old!r} and is {new!r}: choose another --out")
 
 
 def best(table: Path, cell: Cell) -> Choice | None:

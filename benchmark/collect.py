@@ -4,12 +4,14 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from benchmark.cell import as_trained, check_same
+from benchmark.choice import check_tuned
 from benchmark.dispatch import failure
 from benchmark.plan import unchosen
 from benchmark.store import EXAMPLES, HISTORY, RECORDS, keys_of, read_table, read_tables, stages
@@ -17,7 +19,7 @@ from benchmark.suite import Cell, Suite
 from reports import STRANGE, UNCHOSEN, UNPROVEN
 from reports.cells import TUNING
 from zoo.config import ADVERSARIAL, WITH_COST, ModelConfig, canonical, hashed
-from zoo.data import CHECKSUMS
+from zoo.data import CHECKSUMS, TEST_IMAGES
 from zoo.errors import BadInput
 
 THREAT_MODEL = {
@@ -52,6 +54,8 @@ def collect(suite: Suite, name: str, cells: Sequence[Cell], runs: Sequence[Path]
     two runs that contradict each other.
     """
     cells = [in_runs(cell, runs) for cell in cells]
+    for cell, run in product(cells, runs):
+        check_tuned(cell, run / "tuning", but=("training.precision",))  # which is the cell's own affair
     records = gathered(cells, runs, "records.csv", RECORDS)
     history = gathered(cells, runs, "history.csv", HISTORY)
     examples = gathered(cells, runs, "examples.csv", EXAMPLES)
@@ -68,11 +72,13 @@ def collect(suite: Suite, name: str, cells: Sequence[Cell], runs: Sequence[Path]
         planned += [(*each, epochs.get(each, 0) * updates(cell)) for each in of]
         if noted := stages_of(folders_of(cell, runs), runs):
             origin[cell.name] = noted
-        for folder in folders_of(cell, runs):
-            if reason := failure(folder):
-                failed[cell.name] = reason
-            if (folder / "records.csv").is_file() and (lacking := [f for f in ABOUT if not (folder / f).is_file()]):
-                unproven.append(f"{cell.name} ({' and '.join(lacking)} missing)")
+        folders = folders_of(cell, runs)
+        recorded = [folder for folder in folders if (folder / "records.csv").is_file()]
+        reasons = {folder: reason for folder in folders if (reason := failure(folder))}
+        if reasons and not (set(recorded) - reasons.keys() and set(cell.seeds) <= set(seeds.get(where, ()))):
+            failed[cell.name] = list(reasons.values())[-1]
+        lacking = [[file for file in ABOUT if not (folder / file).is_file()] for folder in recorded]
+        unproven += [f"{cell.name} ({' and '.join(each)} missing)" for each in lacking if each]
     if tuned := stages_of([run / "tuning" for run in runs], runs):
         origin["tuning"] = tuned
     plan = pd.DataFrame(planned, columns=[*PLACE, "seed", "updates"])
@@ -164,9 +170,8 @@ def united(folders: Sequence[Path], name: str, columns: Mapping[str, str]) -> pd
         raise BadInput(f"{row['file']}: recorded twice: {named(row, once)}; remove one of the lines")
     rows = whole.drop_duplicates(list(columns))
     if (twice := rows[rows.duplicated(once, keep=False)]).size:
-        first = twice.iloc[0]
-        same = (twice[once].eq(first[once]) | (twice[once].isna() & first[once].isna())).all(axis=1)
-        one, other = (row for _, row in twice[same].iloc[:2].iterrows())
+        _, same = next(iter(twice.groupby(once, dropna=False, sort=False)))
+        one, other = (row for _, row in same.iloc[:2].iterrows())
         what = next(column for column in ("value", *columns) if repr(one[column]) != repr(other[column]))
         raise BadInput(
             f"{one['file']} and {other['file']} contradict each other: {named(one, once)} has {what} {one[what]!r} "
@@ -217,11 +222,30 @@ def provenance(
         "python": unique(each["python"] for each in where),
         "versions": {package: unique(each["versions"].get(package, "none") for each in where) for package in packages},
         "attack": THREAT_MODEL | {"norms": list(suite.attack.norms), "eps": list(suite.attack.eps)},
-        "training": {key: unique(getattr(cell.training, key) for cell in cells) for key in SHARED},
-        "data": {file: value for sitting in sittings for file, value in sitting["checksums"].items()},
+        "training": {key: unique(shared(cell, key) for cell in cells) for key in SHARED},
+        "data": checksums(sittings),
         "models": {cell.name: described(cell) for cell in cells},
         "cells": {cell: [done(stage) for stage in noted] for cell, noted in origin.items()},
     }
+
+
+def checksums(sittings: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Of each data file. Raises BadInput where sittings had different ones by one name."""
+    found: dict[str, str] = {}
+    for sitting in sittings:
+        for file, value in sitting["checksums"].items():
+            if found.setdefault(file, value) != value:
+                raise BadInput(
+                    f"{file} is not the same data in all records (checksums {found[file]} and {value}): report on the "
+                    "runs apart, or delete the cells of one of them and run them again"
+                )
+    return found
+
+
+def shared(cell: Cell, key: str) -> Any:
+    """A field of a cell's training; images of a test set as many as there are."""
+    value = getattr(cell.training, key)
+    return min(value, TEST_IMAGES[cell.training.dataset]) if key == "smoothness_images" else value
 
 
 def commit(environment: Mapping[str, Any]) -> str:

@@ -72,6 +72,9 @@ def check_names(suite: Suite, source: str) -> None:
             raise BadInput(f"{source} [model.{name}]: {unknown('model', name, suite.models)}")
         if not isinstance(given, dict):
             raise BadInput(f"{source}: model.{name}: expected a table, got {quoted(given)}")
+    for field in OF_SOME:
+        if field in suite.model and not {*MEANT_FOR[field]} & {*suite.models}:
+            raise BadInput(f"{source} [model]: {field} is of none of {', '.join(suite.models)}: leave it out")
     for name in suite.attack.meanings:
         try:
             meaning(name)

@@ -10,11 +10,13 @@ from torch import nn
 
 from attacks import measure_fgm
 from benchmark.attack import trained_cells, with_checkpoints
-from benchmark.attacking import checkpoint, load_seed, unattacked
+from benchmark.attacking import checkpoint, load_seed, unattacked, unaudited
 from benchmark.locks import alone
+from benchmark.normalised import unnormalised
 from benchmark.options import data_for, data_option, default_folder, device_option, out_option, suite_option
 from benchmark.plan import plan
 from benchmark.publish import PUBLISHED, README, published_files, write_report
+from benchmark.store import stages
 from benchmark.suite import BUILT_IN, Cell, load_suite
 from zoo.checkpoints import load_checkpoint, read_card, save_small, write_whole
 from zoo.data import Dataset
@@ -46,15 +48,20 @@ def release(name: str, out: Path | None, data: Path | None, device: str) -> None
     for cell in cells:
         own, to = folder / "cells" / cell.name, PUBLISHED / name / "cells" / cell.name
         with alone(own, wait=True):
-            if cell.seeds != wanted[cell.name] or unattacked(cell.attack, cell.seeds, own):
+            lacking = unattacked(cell.attack, cell.seeds, own) or unnormalised(cell, own)
+            if cell.seeds != wanted[cell.name] or lacking:
                 print(f"{cell.name}: not complete, left out")
+                continue
+            audited = not unaudited(cell.attack, cell.seeds, own)
+            if not audited and stages(to, "audit"):
+                print(f"{cell.name}: not audited, as what is published is: left out")
                 continue
             for file in RECORDED:
                 publish(own / file, to / file)
             released, small = released + 1, ""
             if cell.training.labels == min(suite.labels):
                 small = release_checkpoint(cell, own, PUBLISHED / "cells" / cell.name, loaded())
-        print(f"{cell.name}: records{small}")
+        print(f"{cell.name}: records{'' if audited else ', not audited'}{small}")
     for file in tuned:
         publish(folder / file, PUBLISHED / name / file)
     if not released:
@@ -64,9 +71,11 @@ def release(name: str, out: Path | None, data: Path | None, device: str) -> None
 
 
 def publish(path: Path, to: Path) -> None:
-    """Copy a file, if it is there."""
+    """Copy a file; where there is none, none stays of earlier days."""
     if path.is_file():
         write_whole(to, path.read_bytes())
+    else:
+        to.unlink(missing_ok=True)
 
 
 def release_checkpoint(cell: Cell, own: Path, to: Path, data: Dataset) -> str:

@@ -4,7 +4,6 @@ All is measured in one run, taking turns: single steps of the reference (one see
 the engine (all seeds at once), the matrix peak and the copy bandwidth.
 """
 
-import resource
 import statistics
 import sys
 import time
@@ -152,6 +151,8 @@ def peak_memory(device: torch.device) -> int:
     """Bytes at most in use: on a GPU of tensors since the reset, on a CPU of the whole process so far."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    import resource  # only here: not every system has it
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

@@ -29,7 +29,8 @@ def transfer(cells: Sequence[Cell], among: Sequence[Cell], data: Dataset, run: P
         if untransferred(among, cell, run):
             tell(cell, "transfer")
             with alone(run / "cells" / cell.name, wait=True):
-                store_transfer(among, cell, run, data)
+                if untransferred(among, cell, run):  # else another run has done it meanwhile
+                    store_transfer(among, cell, run, data)
         tell(cell, "complete")
 
 

@@ -1,6 +1,5 @@
 """python -m benchmark tune: hyper-parameters chosen on validation images; the test set is never looked at."""
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ import click
 import numpy as np
 from pydantic import Field, TypeAdapter
 
-from benchmark.choice import Choice, best, with_chosen
+from benchmark.choice import CONFIGURATION, Choice, best, check_tuned, common, with_chosen
 from benchmark.locks import alone, check_writable
 from benchmark.options import (
     CommaList,
@@ -37,13 +36,11 @@ from zoo.config import (
     ADVERSARIAL,
     FIXED,
     LARGEST,
-    LATER,
     MOST,
     WITH_ALPHA,
     Count,
     Hyperparameters,
     TrainingConfig,
-    canonical,
 )
 from zoo.data import Dataset, held_out, labelled_subset
 from zoo.denormals import flushing
@@ -52,17 +49,6 @@ from zoo.fused import Precision
 from zoo.training import Engine, fitting_engine, train
 
 VALIDATION = 10_000  # images, of a suite that holds out none: VAT paper, section 4.1.1
-CONFIGURATION = "config.json"  # beside the table: what all candidates of a cell have in common
-# What they need not: what the table says of each, and what is measured beside the training.
-VARIED = ("eps", "alpha", "power_iterations", "labels", "validation", "hyperparameters")
-MEASURED = (
-    "evaluate_every",
-    "smoothness_every",
-    "smoothness_iterations",
-    "deviation_every",
-    "train_images",
-    "points_at",
-)
 SIZE: TypeAdapter[float] = TypeAdapter(Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)])
 ITERATIONS: TypeAdapter[int] = TypeAdapter(Count)
 sizes = CommaList(SIZE.validate_python, f"finite numbers from 0 up, at most {LARGEST:g},")
@@ -132,7 +118,7 @@ def tune(
         raise BadInput(f"tune: {name} has no model with an eps among those that are named")
     check_precision(engine, cells)
     for cell in known:
-        check_same(cell, folder)
+        check_tuned(cell, folder)
     held = validation or cells[0].training.validation or VALIDATION
     whole = data_for([replace(each, training=replace(each.training, validation=0)) for each in cells], data, device)
     apart, tried = without_test(whole, held), []
@@ -239,31 +225,6 @@ def candidates(
         yield Candidate(replace(cell, model=own, training=replace(training, smoothness_iterations=k)), cell)
 
 
-def common(cell: Cell) -> dict[str, Any]:
-    """The part of a cell's configuration that may not differ between its candidates, by field, as plain JSON values."""
-    parts = {"model": cell.model, "hyperparameters": cell.model.hyperparameters, "training": cell.training}
-    fields = [(part, field, value) for part, own in parts.items() for field, value in canonical(own).items()]
-    found = {f"{part}.{field}": value for part, field, value in fields if field not in (*VARIED, *MEASURED)}
-    values: dict[str, Any] = json.loads(json.dumps(found))
-    return values
-
-
-def check_same(cell: Cell, folder: Path) -> None:
-    """Refuse a folder that has candidates of the cell in another configuration, naming the first field that differs.
-
-    Where nothing is noted of the cell, as in a folder of earlier days, it is taken as it is.
-    """
-    path, now = folder / CONFIGURATION, common(cell)
-    was = (read_json(path) or {}).get(cell.name, now)
-    if not isinstance(was, dict):
-        raise BadInput(f"{path} is no configuration of {cell.name}: restore it, or choose another --out")
-    for field in sorted({*was, *now}):
-        earlier = LATER.get(field.rpartition(".")[2])
-        old, new = was.get(field, earlier), now.get(field, earlier)
-        if old != new:
-            raise BadInput(f"{path}: {cell.name}: {field} was {old!r} and is {new!r}: choose another --out")
-
-
 def unmeasured(candidate: Candidate, table: Path, held: int) -> list[int]:
     """The seeds of a candidate that the table lacks."""
     rows = read_table(table, TUNING)
@@ -289,7 +250,7 @@ def measure(candidate: Candidate, seeds: Sequence[int], data: Dataset, table: Pa
     stage = {"stage": str(candidate.key), "seeds": [*seeds], "hours": hours, "sittings": [made_by(data)]}
     folder, of = table.parent, candidate.of
     with alone(folder, wait=True):  # another `tune` may be at work here
-        check_same(of, folder)
+        check_tuned(of, folder)
         write_json(folder / CONFIGURATION, (read_json(folder / CONFIGURATION) or {}) | {of.name: common(of)})
         write_table(table, merge(read_table(table, TUNING), rows, TUNING), TUNING)
         note(folder, stage)

@@ -28,7 +28,8 @@ def show_each_other(cells: Sequence[Cell], among: Sequence[Cell], data: Dataset,
         if unshown(among, cell, run):
             tell(cell, "virtual adversarial examples")
             with alone(run / "cells" / cell.name, wait=True):
-                store_shown(among, cell, data, run)
+                if unshown(among, cell, run):  # else another run has done it meanwhile
+                    store_shown(among, cell, data, run)
             tell(cell, "complete")
 
 

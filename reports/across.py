@@ -7,16 +7,15 @@ import pandas as pd
 
 from reports import normalised, published
 from reports.cells import PAPER_EPS, aggregate, ordered
-from reports.layout import Table, pivot
+from reports.layout import Table, pivot, seeds_named
 from reports.section import Run, Section
 
 HEADING = "All runs beside the paper"
 CAPTION = (
     "Error in % under one step of the fast gradient method, as printed (its norms corrected) and as each run has it, "
     "by the test-time statistics of the paper's own figures: averages over labelled images alone, for VAT those of "
-    "the batch, with noise, as it is in training. Mean ± standard deviation over seeds (ddof 1), n in brackets where "
-    "it is not the same in all; '-': not run, or not by these statistics. Whether one step is enough to be believed "
-    "is not asked here: see each run's audit."
+    "the batch, with noise, as it is in training. {seeds}; '-': not run, or not by these statistics. Whether one step "
+    "is enough to be believed is not asked here: see each run's audit."
 )
 UNTRACEABLE = "† Of checkpoints that are not Table 1's: see the comparison in a run's report."
 
@@ -68,5 +67,5 @@ def tables(found: pd.DataFrame, note: str) -> list[Table]:
         frame = printed[["labels", "model"]].assign(printed=marked).join(wide, on=["labels", "model"])
         notes = (note,) if printed["traceable"].all() else (note, UNTRACEABLE)
         title = f"{HEADING}, {norm} {PAPER_EPS:g}, {published.DATASET}"
-        result.append(Table(f"across-{norm}", title, frame, CAPTION, notes, keys=2))
+        result.append(Table(f"across-{norm}", title, frame, CAPTION.format(seeds=seeds_named(there)), notes, keys=2))
     return result

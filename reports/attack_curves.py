@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from reports.audit import BALL, budget, where
 from reports.canvas import fit_scale, panels
 from reports.cells import CELL, band, ordered, starting
+from reports.layout import means_of
 from reports.models import error_line, legend, styles
 from reports.room import noted, shown
 from reports.section import Picture, Run, Section
@@ -46,7 +47,11 @@ def section(norm: str, run: Run) -> Section:
     return Section(
         f"curves-{norm}",
         heading,
-        noted([Picture(part, figure, f"{TEXT} {budget(run.records, BALL[norm])}".rstrip())], part, data),
+        noted(
+            [Picture(part, figure, f"{TEXT} {means_of(part['n'])} {budget(run.records, BALL[norm])}".rstrip())],
+            part,
+            data,
+        ),
         data,
     )
 

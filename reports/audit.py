@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal
 
 import pandas as pd
@@ -104,8 +105,15 @@ def failures(cell: pd.DataFrame) -> tuple[str, ...]:
 
 def caption(own: pd.DataFrame) -> str:
     """What was asked of which checkpoints, and with how much effort."""
+    seeds = own[own["attack"] == "audit"].groupby("model")["seed"].nunique()
+    fewest, most = seeds.min(), seeds.max()
+    of = (
+        f"{most}"
+        if fewest == most
+        else f"{fewest} to {most}: {', '.join(f'{seeds[m]} of {m}' for m in styles(seeds.index))}"
+    )
     return (
-        f"Verdict and figure of each model's worst seed of {own.loc[own['attack'] == 'audit', 'seed'].nunique()}. "
+        f"Verdict and figure of each model's worst seed of {of}. "
         f"Attacks know the true labels and do not clip (the decision-based one stays in [0, 1]). {budget(own)} Many "
         "steps: projected gradient ascent. An image that is wrong without an attack counts as wrong under all."
     )
@@ -139,22 +147,25 @@ def where(dataset: object, labels: object) -> str:
 
 
 def marks(
-    figures: pd.DataFrame, doubts: Literal["one step", "many steps"] = "one step", shown_to: float = math.inf
+    figures: pd.DataFrame,
+    doubts: Literal["one step", "many steps"] = "one step",
+    shown_to: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[tuple[str, str, int, str], list[str]]:
     """(dataset, model, labels, norm of the fast gradient method) -> the checks that put in doubt what was found in it.
 
     `figures`: of `check_figures`. A check of the model marks every norm, one of attacks those that it failed in, or in
-    whose ball, on some seed; a local one only where it failed since an eps below the largest that is shown.
+    whose ball, on some seed; a local one only where it failed since an eps below the largest that is shown of a norm,
+    `shown_to`.
     """
     failed = figures[figures["failed"]]
     found: dict[tuple[str, str, int, str], list[str]] = {}
     for check in (check for check in CHECKS if check.doubts == doubts):
-        own = failed[(failed["check"] == check.name) & ~(check.local & (failed["since"] > shown_to - 1e-9))]
-        places = ordered(own[[*CELL, "norm"]].drop_duplicates(), [*CELL, "norm"])
-        for dataset, model, labels, where in places.itertuples(index=False, name=None):
+        places = failed.loc[failed["check"] == check.name, [*CELL, "norm", "since"]].drop_duplicates()
+        for dataset, model, labels, where, since in ordered(places, [*CELL, "norm"]).itertuples(index=False, name=None):
             for norm, ball in BALL.items():
                 reasons = found.setdefault((dataset, model, int(labels), norm), [])
-                if where in ("", norm, ball) and check.name not in reasons:
+                beyond = check.local and since > shown_to.get(norm, math.inf) - 1e-9
+                if where in ("", norm, ball) and not beyond and check.name not in reasons:
                     reasons.append(check.name)
     return {key: reasons for key, reasons in found.items() if reasons}
 

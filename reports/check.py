@@ -59,6 +59,8 @@ def _of_figure(have: bytes, want: bytes) -> str:
         return "not a figure of these reports"
     if old != new:
         return f"drawn from other data ({old[:24]} there, {new[:24]} from the records)"
+    if have.startswith(b"%PDF") != want.startswith(b"%PDF"):
+        return "a PDF in a PNG's place, or a PNG in a PDF's"
     same = have == want if have.startswith(b"%PDF") or old_by != new_by else _pixels(have) == _pixels(want)
     return "" if same or old_by != new_by else f"edited, or drawn by other code (both by {new_by})"
 

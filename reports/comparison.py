@@ -40,6 +40,7 @@ VERDICTS = (
     "with a single seed. Margin: 10 % of the published mean, at least 0.2 points (two standard errors of an error of "
     "1 % on 10,000 images), and the half unit of the last printed digit that rounding may have moved it by."
 )
+DIVERGED = "(2/3): two of three seeds, the others diverged; tests and verdicts are of those that did not."
 NOTES = {
     "table1-lowest": "The paper prints the lowest error over evaluated epochs, which selects on the test set: it is "
     "compared with the same of this run, and with its final error only where none was logged. Its caption calls the "
@@ -84,7 +85,8 @@ def compare(records: pd.DataFrame, plan: pd.DataFrame, paper: str = "VAL") -> pd
     cells = cells.loc[cells["dataset"] == published.DATASET, ["model", "labels"]]
     # The families are the cells of this run: those it neither has nor plans are not asked about.
     both = both.merge(cells, on=["model", "labels"])
-    both = both.assign(n=both["n"].fillna(0).astype("int64"), dataset=published.DATASET)
+    counts = {name: both[name].fillna(0).astype("int64") for name in ("n", "diverged")}
+    both = both.assign(dataset=published.DATASET, **counts)
     both = both.merge(_updates(plan), how="left", on=["model", "labels"])
     both["updates_published"] = both["labels"].map(_updates_published(paper))
     ours, theirs = (both["mean"], both["sd"], both["n"]), (both["published"], both["sd_published"], both["n_published"])
@@ -94,8 +96,20 @@ def compare(records: pd.DataFrame, plan: pd.DataFrame, paper: str = "VAL") -> pd
     for name in ("p", "p_tost"):
         both[f"{name}_holm"] = both[name].where(asked).groupby(both["against"]).transform(holm)
     both["verdict"] = [_verdict(row) for row in both.to_dict("records")]
-    columns = [*KEY, "printed", "published", "sd_published", "n_published", "mean", "sd", "n", "difference", "low"]
-    columns += ["high", "p", "p_holm", "margin", "p_tost", "p_tost_holm", "updates", "updates_published", "verdict"]
+    columns = [*KEY, "printed", "published", "sd_published", "n_published", "mean", "sd", "n", "diverged"]
+    columns += [
+        "difference",
+        "low",
+        "high",
+        "p",
+        "p_holm",
+        "margin",
+        "p_tost",
+        "p_tost_holm",
+        "updates",
+        "updates_published",
+        "verdict",
+    ]
     return pd.concat([ordered(both[both["against"] == against], ["norm", "labels", "model"]) for against in AGAINST])[
         columns
     ].reset_index(drop=True)
@@ -196,7 +210,7 @@ def _table(group: pd.DataFrame, threat: str) -> Table:
             {
                 "model": row["model"],
                 "published": f"{row['printed']} ({row['n_published']})",
-                "ours": cell(row["mean"], row["sd"], row["n"], 0) if row["n"] else None,
+                "ours": cell(row["mean"], row["sd"], row["n"], row["diverged"]) or None,
                 "difference [95 %]": _difference(row) if row["n"] else None,
                 "p": probability(row["p_holm"]),
                 "TOST (margin)": f"{probability(row['p_tost_holm'])} ({number(100 * row['margin'], 2)})",
@@ -206,6 +220,8 @@ def _table(group: pd.DataFrame, threat: str) -> Table:
         ]
     )
     notes = [VERDICTS, NOTES[against]]
+    if (group["diverged"] > 0).any():
+        notes.append(DIVERGED)
     if (group["verdict"] == "untraceable †").any():
         notes.append(untraceable_said())
     caption = f"{CAPTION} {updates_said(group)} {threat if against == 'table2' else ''}".strip()

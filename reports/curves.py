@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from reports.canvas import fit_scale, panels
 from reports.cells import CELL, band, ordered
+from reports.layout import means_of
 from reports.models import Style, legend, styles
 from reports.room import noted, shown
 from reports.section import Picture, Run, Section
@@ -39,7 +40,8 @@ def section(run: Run) -> Section:
     said = training.get("smoothness_eps", [EPS]) if isinstance(training, Mapping) else [EPS]
     eps = " or ".join(f"{value:.1f}" for value in said)
     drawn, part = partial(figure, eps=eps.replace(".0", "")), shown(data)
-    return Section("smoothness", heading, noted([Picture(part, drawn, TEXT.format(eps=eps))], part, data), data)
+    picture = Picture(part, drawn, f"{TEXT.format(eps=eps)} {means_of(part['n'])}".strip())
+    return Section("smoothness", heading, noted([picture], part, data), data)
 
 
 def table(history: pd.DataFrame) -> pd.DataFrame:

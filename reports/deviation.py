@@ -6,6 +6,7 @@ from matplotlib.ticker import MaxNLocator
 
 from reports.canvas import panels
 from reports.cells import CELL, band, ordered, starting
+from reports.layout import means_of
 from reports.room import noted, shown
 from reports.section import Picture, Run, Section
 
@@ -25,7 +26,9 @@ def section(run: Run) -> Section:
     if not len(data):
         return Section("deviation", heading, ())
     part = shown(data)
-    return Section("deviation", heading, noted([Picture(part, figure, TEXT)], part, data), data)
+    return Section(
+        "deviation", heading, noted([Picture(part, figure, f"{TEXT} {means_of(part['n'])}")], part, data), data
+    )
 
 
 def table(history: pd.DataFrame) -> pd.DataFrame:

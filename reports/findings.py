@@ -105,7 +105,8 @@ def _counted(cells: pd.DataFrame) -> Iterator[str]:
 def _cell(row: Row) -> str:
     """ "vat, 50 labels, Linf +37.80 points"."""
     under = f", {row['norm']}" if row["norm"] != "clean" else ""
-    return f"{row['model']}, {row['labels']} labels{under} {number(100 * row['difference'], 2, '+')} points"
+    lost = f", {row['diverged']} seed{'s' * (row['diverged'] > 1)} diverged" if row["diverged"] else ""
+    return f"{row['model']}, {row['labels']} labels{under} {number(100 * row['difference'], 2, '+')} points{lost}"
 
 
 def _reasons(run: Run) -> Iterator[str]:

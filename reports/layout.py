@@ -230,6 +230,15 @@ def seeds_named(aggregated: pd.DataFrame) -> str:
     return f"Mean ± standard deviation over seeds (ddof 1), {n}{lost}"
 
 
+def means_of(n: "pd.Series[int]") -> str:
+    """Of how many seeds the means of a figure are, in one sentence; nothing where there is none."""
+    counts = sorted(n[n > 0].unique())
+    if not counts:
+        return ""
+    each = "" if len(counts) == 1 else f" to {counts[-1]}, each mean's in the CSV file"
+    return f"n = {counts[0]}{each}."
+
+
 def grid(plan: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
     """The cells (dataset, model, labels) that are planned or recorded."""
     return pd.concat([plan[CELL], records[CELL]]).drop_duplicates()

@@ -7,7 +7,7 @@ import pandas as pd
 from reports import published
 from reports.audit import where
 from reports.cells import CELL, PAPER_EPS, aggregate, clean, ordered, starting
-from reports.layout import Table, cell, pivot
+from reports.layout import Table, cell, pivot, seeds_named
 from reports.models import styles
 from reports.room import noted, shown
 from reports.section import Run, Section
@@ -40,8 +40,7 @@ CAPTION = (
     "statistics: the averages that training took; averages over unlabelled images, or over the labelled alone, as the "
     "released runs have them, through the clean path or with training's noise; the statistics of the 100 test images "
     "that are shown at once, where the answer to an image and the attack on it depend on its neighbours: without "
-    "noise, and with noise drawn anew in every pass, which is the model as it is in training. Mean ± standard "
-    "deviation over seeds (ddof 1), n in brackets where it is not the same in all."
+    "noise, and with noise drawn anew in every pass, which is the model as it is in training."
 )
 
 
@@ -83,7 +82,8 @@ def tables(found: pd.DataFrame, threat: str = "") -> list[Table]:
         frame = frame.rename_axis(columns=None).reset_index()
         frame = frame.assign(statistics=frame["statistics"].replace(KINDS))
         title = f"Other test-time statistics, {where(dataset, labels)}"
-        result.append(Table(f"statistics-{dataset}-{labels}", title, frame, f"{CAPTION} {threat}".strip(), keys=2))
+        caption = f"{CAPTION} {seeds_named(means)}. {threat}".strip()
+        result.append(Table(f"statistics-{dataset}-{labels}", title, frame, caption, keys=2))
     return result
 
 

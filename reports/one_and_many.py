@@ -11,6 +11,7 @@ from matplotlib.ticker import FixedLocator
 from reports.audit import budget, where
 from reports.canvas import fit_scale, panels
 from reports.cells import CELL, band, ordered
+from reports.layout import means_of
 from reports.models import styles
 from reports.remains import shown_attacks
 from reports.room import noted, shown
@@ -49,7 +50,7 @@ def section(run: Run) -> Section:
     return Section(
         "one-and-many",
         heading,
-        noted([Picture(part, figure, f"{TEXT} {budget(run.records, 'Linf')}")], part, data),
+        noted([Picture(part, figure, f"{TEXT} {means_of(part['n'])} {budget(run.records, 'Linf')}")], part, data),
         data,
     )
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from reports.audit import budget, doubted, listed, marks, where
 from reports.cells import CELL, aggregate, ordered
-from reports.layout import Table, number, pivot
+from reports.layout import Table, number, pivot, seeds_named
 from reports.models import styles
 from reports.room import noted, shown
 from reports.section import Run, Section
@@ -81,14 +81,8 @@ def shown_attacks(records: pd.DataFrame) -> pd.DataFrame:
     found = found[found["eps"] < found.groupby("norm")["eps"].transform("max")]  # there nothing remains, by design
     place = [*CELL, "seed", "norm", "eps"]
     radii = found.loc[found["attack"] == "pgd", place].drop_duplicates()
-    rising = found.sort_values("value")
-    noise = rising["attack"] == "noise"
-    one = pd.concat(
-        [
-            rising[~noise].drop_duplicates([*place, "attack"]),
-            rising[noise].drop_duplicates([*place, "attack"], keep="last"),
-        ]
-    )
+    rank = found["value"].where(found["attack"] != "noise", -found["value"])
+    one = found.loc[rank.sort_values().index].drop_duplicates([*place, "attack"])
     return ordered(one.merge(radii, on=place), [*CELL, "norm", "eps", "attack", "seed"])
 
 
@@ -107,7 +101,8 @@ def tables(records: pd.DataFrame, figures: pd.DataFrame) -> list[Table]:
     result = []
     found = shown_attacks(records)
     largest = found.groupby("norm")["eps"].max()
-    doubts = {(of, norm): marks(figures, of, eps) for of in DOUBTS for norm, eps in largest.items()}
+    limits = {norm: float(largest[ball]) for ball in largest.index for norm in SHOWN[ball]}
+    doubts = {of: marks(figures, of, limits) for of in DOUBTS}
     for (dataset, labels, norm), cell in found.groupby(["dataset", "labels", "norm"]):
         rows = [(0.0, NO_ATTACK), *product(sorted(cell["eps"].unique()), ROWS)]
         errors = aggregate(pd.concat([unattacked(records, cell), cell]))
@@ -119,7 +114,7 @@ def tables(records: pd.DataFrame, figures: pd.DataFrame) -> list[Table]:
         for of in DOUBTS:
             here = {
                 (model, way): reasons
-                for (data, model, count, way), reasons in doubts[of, norm].items()
+                for (data, model, count, way), reasons in doubts[of].items()
                 if (data, count) == (dataset, labels) and model in wide and way in SHOWN[str(norm)]
             }
             for model in {model for model, _ in here}:
@@ -128,10 +123,10 @@ def tables(records: pd.DataFrame, figures: pd.DataFrame) -> list[Table]:
             notes += doubted(here, DOUBTS[of])
         own = records[(records["dataset"] == dataset) & (records["labels"] == labels)]
         caption = (
-            "Error in %, true labels, not clipped; mean ± standard deviation over seeds (ddof 1), n in brackets where "
-            "it is not the same in all. One step: by cross-entropy in float32, by margin, in float64; many steps: on "
-            "margin and cross-entropy, the smaller budget of two; worst case: over all attacks of the audit but "
-            "transfer, image by image, at this eps or a smaller one; noise: uniform or Gaussian, what breaks more. "
+            f"Error in %, true labels, not clipped. {seeds_named(errors)}. One step: by cross-entropy in float32, by "
+            "margin, in float64; many steps: on margin and cross-entropy, the smaller budget of two; worst case: over "
+            "all attacks of the audit but transfer, image by image, at this eps or a smaller one; noise: uniform or "
+            "Gaussian, what breaks more. "
             "Where many steps or the worst case of an eps are far above one step, what looked like robustness was a "
             f"gradient that one step could not use. {budget(own, str(norm))}"
         )
@@ -145,15 +140,18 @@ def distances(records: pd.DataFrame) -> list[Table]:
     result = []
     found = records[records["measure"] == "median_distance"]
     for (dataset, labels), cell in found.groupby(["dataset", "labels"]):
-        seeds = cell.groupby(["norm", "model"])["value"].agg(["mean", "std", "size"]).reset_index()
-        seeds["text"] = [spread(mean, sd, n) for mean, sd, n in seeds[["mean", "std", "size"]].to_numpy()]
+        groups = cell.groupby(["norm", "model"])["value"]
+        seeds = groups.agg(mean="mean", sd="std", n="size").reset_index().assign(diverged=0)
+        with_n = seeds["n"].nunique() > 1
+        rows = seeds[["mean", "sd", "n"]].itertuples(index=False, name=None)
+        seeds["text"] = [spread(*row, with_n=with_n) for row in rows]
         wide = seeds.pivot(index="norm", columns="model", values="text")[list(styles(cell["model"]))]
         efforts = cell["attack"].str.removeprefix("fmn-").groupby(cell["norm"])
         effort = "; ".join(f"{norm}: {listed(of)} steps" for norm, of in efforts)
         caption = (
             "Median over images of the distance to the nearest image called something else that the minimum-norm "
             "attack found, in pixel values (a pixel goes from 0 to 1), not clipped; 0 for an image that is wrong as it "
-            f"is; mean ± standard deviation over seeds (ddof 1). {listed(cell['n'])} test images; {effort}."
+            f"is. {seeds_named(seeds)}. {listed(cell['n'])} test images; {effort}."
         )
         name = f"distances-{dataset}-{labels}"
         frame = wide.rename_axis(columns=None).reset_index()
@@ -161,8 +159,7 @@ def distances(records: pd.DataFrame) -> list[Table]:
     return result
 
 
-def spread(mean: float, sd: float, n: float) -> str:
-    """ "0.123 ± 0.004", of one seed without the spread; "inf" where on some seed half of the images were not broken."""
-    if not math.isfinite(mean):
-        return "inf"
-    return number(mean, 3) if n < 2 else f"{number(mean, 3)} ± {number(sd, 3)}"
+def spread(mean: float, sd: float, n: int, *, with_n: bool) -> str:
+    """ "0.123 ± 0.004 (3)", of one seed without the spread; "inf" where on some seed half of the images stood."""
+    text = f"{number(mean, 3)} ± {number(sd, 3)}" if n > 1 else number(mean, 3)
+    return (text if math.isfinite(mean) else "inf") + (f" ({n})" if with_n else "")

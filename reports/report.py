@@ -191,14 +191,16 @@ def summary(run: Run) -> Section:
         f"Seeds: {_listed(known['seed'])}",
     ]
     if planned:
-        facts.append(f"Cells (a model at a label count) complete: {planned - len(short)} of {planned} planned")
+        facts.append(
+            f"Cells (a model at a label count) whose training has ended: {planned - len(short)} of {planned} planned"
+        )
     facts += [f"{key.capitalize()}: {text}" for key in FACTS if (text := _short(plain(run.provenance.get(key, ""))))]
     attack = run.provenance.get("attack")
     facts += [f"Attack, {key}: {plain(value)}" for key, value in attack.items()] if isinstance(attack, Mapping) else []
     description = run.provenance.get("description")
     blocks: list[Block] = [str(description)] if description else []
     blocks += [tuple(facts), READING]
-    blocks += ["Missing or incomplete:", bounded(short, "`run --dry-run` lists them")] if short else []
+    blocks += ["Training missing or incomplete:", bounded(short, "`run --dry-run` lists them")] if short else []
     if isinstance(failed := run.provenance.get("failed"), Mapping):
         lines = [f"{cell}: {why}" for cell, why in failed.items()]
         blocks += ["Failed, and tried again by the next run:", bounded(lines, "provenance.csv lists them")]

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from reports.audit import doubted, marks
@@ -79,7 +80,8 @@ def table2(run: Run) -> Section:
     tables = []
     for dataset, there in part.groupby("dataset"):
         planned = plan[plan["dataset"] == dataset]
-        doubts = marks(shown(run.checks, there), shown_to=there["eps"].max())
+        limits = {str(norm): float(eps) for norm, eps in there.groupby("norm")["eps"].max().items()}
+        doubts = marks(shown(run.checks, there), shown_to=limits)
         for labels, cells in grid(planned, there).groupby("labels"):
             at = there[there["labels"] == labels]
             attacked = at[at["measure"] == "attacked_error"]
@@ -147,12 +149,22 @@ def _and_intervals(
 
 
 def unaudited(records: pd.DataFrame, at: pd.DataFrame) -> tuple[str, ...]:
-    """A note on the models with an attacked checkpoint that no audit has seen: they lack a † for no better reason."""
+    """Notes on the models with an attacked checkpoint that no audit has seen: what lacks a † for no better reason.
+
+    A diverged seed is not audited, nor is it in a mean.
+    """
     keys = [*CELL, "seed"]
     audited = records.loc[records["attack"] == "audit", keys].drop_duplicates()
-    seen = at[keys].drop_duplicates().merge(audited, how="left", on=keys, indicator=True)
-    models = list(styles(seen.loc[seen["_merge"] == "left_only", "model"]))
-    return (f"Not audited, hence without a †: {', '.join(models)}.",) if models else ()
+    sound = at.loc[(at["measure"] == "attacked_error") & np.isfinite(at["value"]), keys].drop_duplicates()
+    seen = sound.merge(audited, how="left", on=keys, indicator=True)
+    counts = seen["_merge"].eq("both").groupby(seen["model"]).agg(["sum", "size"])
+    none = [model for model in styles(counts.index) if not counts["sum"][model]]
+    some = [model for model in styles(counts.index) if 0 < counts["sum"][model] < counts["size"][model]]
+    parts = (f"{model} on {counts['sum'][model]} of {counts['size'][model]} seeds" for model in some)
+    return (
+        *([f"Not audited, hence without a †: {', '.join(none)}."] if none else []),
+        *([f"Audited in part, a † is of these seeds: {', '.join(parts)}."] if some else []),
+    )
 
 
 def _marked(found: pd.DataFrame, sure: pd.DataFrame, measure: str) -> pd.DataFrame:

@@ -4,7 +4,7 @@ import pandas as pd
 
 from reports.audit import listed, where
 from reports.cells import CELL, aggregate, ordered, starting
-from reports.layout import Table, pivot
+from reports.layout import Table, pivot, seeds_named
 from reports.models import styles
 from reports.room import noted, shown
 from reports.section import Run, Section
@@ -45,9 +45,8 @@ def tables(errors: pd.DataFrame) -> list[Table]:
         frame = wide.rename_axis(columns=None).reset_index(names="attacked, by steps on")
         caption = (
             f"Error in % of the row's model on images that one step on the column's made: {norm}, eps {eps:g}, margin, "
-            "true labels, not clipped, same seed on both sides; the diagonal is the white box. Mean ± standard "
-            "deviation over seeds (ddof 1), n in brackets where it is not the same in all. "
-            f"{listed(cell['n'])} test images."
+            "true labels, not clipped, same seed on both sides; the diagonal is the white box. "
+            f"{seeds_named(found)}. {listed(cell['n'])} test images."
         )
         title = f"Transfer, {where(dataset, labels)}, {norm}"
         holes = (HOLES,) if wide.isna().any(axis=None) else ()

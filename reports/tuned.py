@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from reports.canvas import fit_scale, panels
 from reports.cells import band, ordered
-from reports.layout import Table, cell
+from reports.layout import Table, cell, means_of
 from reports.models import styles
 from reports.section import Block, Picture, Run, Section
 
@@ -20,7 +20,7 @@ NAMES = {"validation_error": ("validation error (%)", 100.0), "smoothness": ("vi
 SPREAD = "A mark is the mean over seeds, a bar goes from the lowest to the highest; no diverged seed is in it."
 TEXT = {
     "tuning": "Error on validation images against eps with alpha = 1 (left), and of VAT against alpha (right), of "
-    f"trainings by the command `tune`: VAT paper, Figure 3. No test image is seen. {SPREAD}",
+    f"each model's longest trainings by the command `tune`: VAT paper, Figure 3. No test image is seen. {SPREAD}",
     "iterations": "Virtual adversarial cost (left) and error (right) on validation images of models trained and "
     f"measured with K power iterations, K = 0 a random perturbation: VAT paper, equation 16 and Figure 4a. {SPREAD}",
 }
@@ -38,7 +38,7 @@ def section(name: str, run: Run) -> Section:
     if not len(table):
         return Section(name, HEADINGS[name], ())
     draw = {"tuning": figure, "iterations": figure_of_iterations}[name]
-    blocks: list[Block] = [Picture(table, draw, TEXT[name])]
+    blocks: list[Block] = [Picture(table, draw, f"{TEXT[name]} {means_of(table['n'])}")]
     return Section(name, HEADINGS[name], (*blocks, *([candidates(run.tuning)] if name == "tuning" else [])), table)
 
 
@@ -59,11 +59,11 @@ def candidates(tuning: pd.DataFrame) -> Table:
 
 
 def means(tuning: pd.DataFrame) -> pd.DataFrame:
-    """SETTING, measure, mean, lowest, highest, n over seeds, of each data set and labels.
+    """SETTING, measure, mean, lowest, highest, n over seeds.
 
-    Only of the longest trainings, and of these only those that were measured on the most images.
+    Only of each model's longest trainings, and of these only those that were measured on the most images.
     """
-    place = ["dataset", "labels"]
+    place = ["dataset", "labels", "model"]
     own = tuning[tuning["updates"] == tuning.groupby(place)["updates"].transform("max")]
     own = own[own["n"] == own.groupby([*place, "measure"])["n"].transform("max")]
     own = own[own["value"].abs() < float("inf")]
@@ -99,8 +99,10 @@ def figure(table: pd.DataFrame) -> Figure:
         plain = there[there["alpha"] == 1]
         _panel(row[0], plain, "eps", "model", lines, "validation_error", where)
         if len(row) > 1:
-            own = vat[swept & (vat["labels"] == where[1]) & (vat["dataset"] == where[0])]
+            own = vat[swept & (vat[["dataset", "labels", "updates"]] == list(where)).all(axis=1)]
             _panel(row[1], own, "alpha", "eps", _lines(own["eps"]), "validation_error", where)
+    for axis, values in zip(axes[0], (table.loc[table["alpha"] == 1, "eps"], vat.loc[swept, "alpha"]), strict=False):
+        fit_scale(axis, "x", values.to_numpy(dtype=float))  # one for its column, whose panels share it
     return canvas
 
 
@@ -124,6 +126,9 @@ def _lines(eps: pd.Series) -> list[tuple[float, Any]]:
 def _panel(
     axis: Axes, table: pd.DataFrame, x: str, by: str, lines: Sequence[tuple[Any, Any]], measure: str, where: Any
 ) -> None:
+    if not len(table):
+        axis.set_axis_off()
+        return
     name, scale = NAMES[measure]
     dataset, labels, updates = where
     axis.set(title=f"{dataset}, {labels} labels, {updates} updates", xlabel=x, ylabel=name)
@@ -135,6 +140,4 @@ def _panel(
         bars = scale * (own["mean"] - own["lowest"]), scale * (own["highest"] - own["mean"])
         label = value if by == "model" else f"{by} {value:g}"
         axis.errorbar(own[x], scale * own["mean"], bars, color=colour, marker=marker, linestyle=line, label=label)
-    if x != "power_iterations":
-        fit_scale(axis, "x", table[x].to_numpy(dtype=float))
     axis.legend(frameon=False, fontsize=8)

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from reports.canvas import fit_scale, panels
 from reports.cells import CELL, band, ordered
+from reports.layout import means_of
 from reports.models import error_line, legend, styles
 from reports.section import Picture, Run, Section
 
@@ -30,7 +31,7 @@ def section(run: Run) -> Section:
     data, heading = table(run.records), "Models on each other's virtual adversarial examples"
     if not len(data):
         return Section("virtual", heading, ())
-    return Section("virtual", heading, (Picture(data, figure, TEXT),), data)
+    return Section("virtual", heading, (Picture(data, figure, f"{TEXT} {means_of(data['n'])}"),), data)
 
 
 def table(records: pd.DataFrame) -> pd.DataFrame:

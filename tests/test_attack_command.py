@@ -91,15 +91,15 @@ def test_other_budgets_replace_an_audit_and_leave_the_rest(audited_run, call):
     assert set(after.loc[of_audit[1] & ~after["attack"].str.startswith("hsj"), "n"]) == {20}
 
 
-@pytest.mark.parametrize("key", ["decision_steps", "noise_draws", "more_steps"])
-def test_any_change_of_the_budget_makes_another_audit(audited_run, call, key):
+@pytest.mark.parametrize(("key", "value"), [("decision_steps", 2), ("noise_draws", 2), ("more_steps", 5)])
+def test_any_change_of_the_budget_makes_another_audit(audited_run, call, key, value):
     path = audited_run.parent / "tiny.toml"
-    path.write_text(re.sub(rf"(?m)^({key} = )(\d+)$", r"\g<1>2", path.read_text()))
+    path.write_text(re.sub(rf"(?m)^({key} = )(\d+)$", rf"\g<1>{value}", path.read_text()))
     before = stages(audited_run / "cells/vat-50")
     assert call("attack", "--suite", "tiny.toml", "--out", "run", "--models", "vat", "--seeds", "0")[0] == 0
     assert stages(audited_run / "cells/vat-50") == [*before, ("audit", [0]), ("transfer", [0])]
     last = json.loads((audited_run / "cells/vat-50/provenance.json").read_text())["stages"][-2]
-    assert last["budget"][key] == 2
+    assert last["budget"][key] == value
 
 
 def test_an_audit_cut_off_before_its_records_is_made_again(audited_run, call, monkeypatch):

@@ -101,6 +101,15 @@ def test_a_pdf_of_other_code_is_found(files):
     assert "robustness.pdf: edited" in line
 
 
+def test_a_figure_of_another_kind_is_named(files):
+    picture, other = files["robustness.png"], files["robustness.pdf"]
+    (line,) = differences(files | {"robustness.pdf": picture}, files)
+    assert line == "robustness.pdf: a PDF in a PNG's place, or a PNG in a PDF's"
+    assert "robustness.png: a PDF in a PNG's place, or a PNG in a PDF's" in differences(
+        files | {"robustness.png": other}, files
+    )
+
+
 @pytest.mark.parametrize("content", [b"", b"%PDF-1.4 of something else", b"\x89PNG\r\n\x1a\nbroken"])
 def test_what_is_no_figure_of_ours_is_said(files, content):
     for name in ("robustness.png", "robustness.pdf"):

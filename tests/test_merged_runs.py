@@ -1,5 +1,6 @@
 """Records of several runs put together in one report, and runs that do not go together."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -93,6 +94,26 @@ def test_runs_that_differ_in_the_subset_alone_are_told_so(halves, call):
     fails(
         outcome, "one/cells/ladder-50", "two/cells/ladder-50", "measure test_error has subset", "'other' in the other"
     )
+
+
+def test_what_failed_in_one_run_and_ended_in_another_is_no_failure(halves, call):
+    for run, failed in (("two", "ladder-50"), ("two", "vat-50"), ("one", "ladder-50")):
+        path = halves / run / "cells" / failed / "failed.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text('{"reason": "killed"}')
+        typed = ("report", "--suite", "tiny.toml", "--out", "one", "--merge", "two")
+        assert call(*typed)[0] == 0
+        page = (halves / "one/report/report.md").read_text()
+        assert "vat-50: killed" not in page, "it ended in the other run"
+        assert ("ladder-50: killed" in page) == (failed == "ladder-50" and run == "one"), "where it failed in both"
+
+
+def test_records_of_other_data_are_not_put_together(copy, call):
+    path = copy / "cells/vat-50/provenance.json"
+    checksum = json.loads(path.read_text())["stages"][0]["sittings"][0]["checksums"]["digits"]
+    path.write_text(path.read_text().replace(checksum, "0" * 64))
+    outcome = call("report", "--suite", "tiny.toml", "--out", "run")
+    fails(outcome, "digits is not the same data in all records", checksum, "0" * 64, "report on the runs apart")
 
 
 @pytest.mark.parametrize("merged", [["run"], ["./run/"], ["other/../run"], ["other", "other/"]])

@@ -149,7 +149,7 @@ def test_an_empty_run_has_a_report(tmp_path, call):
     code, out, _ = call("report", "--suite", write_suite(tmp_path), "--out", tmp_path / "run")
     assert (code, len(out)) == (0, 1)
     page = (tmp_path / "run/report/report.md").read_text()
-    assert "complete: 0 of 2 planned" in page
+    assert "training has ended: 0 of 2 planned" in page
     assert not [line for line in page.splitlines() if line.endswith(": ") or re.fullmatch(r"\| \S+ +\| +\|", line)]
 
 

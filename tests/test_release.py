@@ -1,10 +1,11 @@
 """python -m benchmark release: what is published of a run, and the small checkpoints that load from there."""
 
+import json
 import shutil
 
 import pytest
 import torch
-from running import fails
+from running import fails, files
 
 import zoo
 from benchmark import release
@@ -104,8 +105,8 @@ def test_the_change_is_the_largest_of_all_errors(checkout, call, monkeypatch):
     monkeypatch.setattr(release, "errors", lambda *of: next(given))
     _, out, _ = call("release", "--suite", "smoke")
     assert out == [
-        "supervised-50: records; no small checkpoint, its errors would differ by 0.03 points",
-        "ladder-50: records, a small checkpoint with errors within 0.02 points",
+        "supervised-50: records, not audited; no small checkpoint, its errors would differ by 0.03 points",
+        "ladder-50: records, not audited, a small checkpoint with errors within 0.02 points",
     ]
 
 
@@ -113,6 +114,23 @@ def test_a_cell_that_lacks_a_seed_is_left_out(checkout, call):
     (checkout / "runs/smoke/cells/ladder-50/seed-1.safetensors").unlink()
     assert "ladder-50: not complete, left out" in call("release", "--suite", "smoke")[1]
     assert not (checkout / "published/smoke/cells/ladder-50").exists()
+
+
+def test_an_audit_that_is_published_is_not_lost(checkout, call, monkeypatch):
+    """What is published is audited, the run's cell is not; nor has it examples any more."""
+    monkeypatch.setattr(release, "MOST_POINTS", 2.0)
+    there = checkout / "published/smoke/cells"
+    assert call("release", "--suite", "smoke")[0] == 0
+    (there / "supervised-50/examples.csv").write_text("of earlier days")
+    provenance = json.loads((there / "ladder-50/provenance.json").read_text())
+    provenance["stages"].append(provenance["stages"][0] | {"stage": "audit"})
+    (there / "ladder-50/provenance.json").write_text(json.dumps(provenance))
+    before = files(there / "ladder-50")
+    code, out, err = call("release", "--suite", "smoke")
+    assert (code, err) == (0, [])
+    assert out[1] == "ladder-50: not audited, as what is published is: left out"
+    assert files(there / "ladder-50") == before
+    assert not (there / "supervised-50/examples.csv").exists()
 
 
 def test_wrong_input_is_one_line(checkout, call, monkeypatch):
@@ -156,8 +174,8 @@ def test_a_small_checkpoint_of_another_suite_stays(checkout, call, monkeypatch):
     before = path.read_bytes()
     code, out, err = call("release", "--suite", "smoke")
     assert (code, err) == (0, [])
-    said = "ladder-50: records; no small checkpoint: published/cells/ladder-50/seed-0.safetensors is of another suite"
-    assert out[1].startswith(said)
+    said = "no small checkpoint: published/cells/ladder-50/seed-0.safetensors is of another suite"
+    assert out[1].startswith(f"ladder-50: records, not audited; {said}")
     monkeypatch.setattr(release, "MOST_POINTS", -1.0)
     assert call("release", "--suite", "smoke")[0] == 0
     assert path.read_bytes() == before

@@ -57,6 +57,15 @@ def test_the_choice_is_the_lowest_validation_error_and_no_test_image_is_seen(sui
     assert swept == [(0, 1, 0), (2, 1, 2), (0, 2, 0), (2, 2, 2)]
 
 
+def test_a_table_of_another_configuration_is_not_reported(suite, call):
+    assert call("tune", *OPTIONS, "--models", "vat", "--eps", "0.5,1")[0] == 0
+    typed = ("report", "--suite", "run/tuning/tiny.toml", "--out", "run")
+    assert call(*typed)[0] == 0
+    path = suite / "run/tuning/config.json"
+    path.write_text(path.read_text().replace('"training.learning_rate": 0.002', '"training.learning_rate": 0.5'))
+    fails(call(*typed), "run/tuning/config.json: vat-50: training.learning_rate was 0.5 and is 0.002")
+
+
 def test_a_suite_is_refused_until_it_is_tuned(suite, call):
     said = ("'rpt' at 50 labels", "add [hyperparameters.rpt]", "tune --suite tiny.toml")
     fails(call("run", "--suite", "tiny.toml", "--out", "run"), *said)

@@ -68,6 +68,21 @@ SWEPT += [tried("vat", 1.0, 0.9, updates=10), tried("vat", 2.0, math.nan, seed=2
 FOUND = means(checked(pd.DataFrame(SWEPT), TUNING, ""))
 
 
+def test_of_each_model_its_own_longest_trainings_are_shown():
+    """RPT was tried for longer than VAT: each has a row of panels, and VAT's are not left out."""
+    rows = [tried("vat", eps, eps / 10) for eps in (1.0, 2.0)] + [tried("vat", 1.0, 0.5, alpha=2.0)]
+    rows += [tried("rpt", eps, eps / 20, k=0, updates=updates) for eps in (1.0, 4.0) for updates in (400, 900)]
+    shown = swept_sizes(means(checked(pd.DataFrame(rows), TUNING, "")))
+    of = shown.groupby(["model", "updates"])["eps"].unique().map(list).to_dict()
+    assert of == {("vat", 400): [1.0, 2.0], ("rpt", 900): [1.0, 4.0]}
+    (vat, alpha), (rpt, empty) = np.reshape(figure(shown).axes, (2, 2))
+    assert drawn(vat) == {"vat": [[1.0, 2.0], [10.0, 20.0]]}
+    assert drawn(rpt) == {"rpt": [[1.0, 4.0], [5.0, 20.0]]}
+    assert drawn(alpha) == {"eps 1": [[1.0, 2.0], [10.0, 50.0]]}
+    assert not empty.axison
+    assert vat.get_xlim() == rpt.get_xlim() == pytest.approx((1 / 1.25, 4 * 1.25)), "of both models, whoever is last"
+
+
 def drawn(axis):
     """Label -> x and y of every line with its error bars."""
     return {c.get_label(): [np.asarray(v, float).tolist() for v in c[0].get_data()] for c in axis.containers}

@@ -53,6 +53,10 @@ BAD_SUITES = {
         "[model.vat]",
         "'name'",
     ),
+    "a key of models that are not there": (
+        [('["ladder", "vat"]', '["ladder"]'), ("power_iterations", "sign = 5\npower_iterations")],
+        "[model]: sign is of none of ladder: leave it out",
+    ),
     "a table of no model": ([("[training]", "[model.vta]\nxi = 1\n[training]")], "[model.vta]", "'vat'"),
     "a table of a model that is not there": (
         [("[training]", "[model.lvac]\nxi = 1\n[training]")],

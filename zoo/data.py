@@ -43,6 +43,7 @@ CHECKSUMS = {
 TORCHVISION = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}
 DATASETS = ("moons", "digits", *CHECKSUMS)
 INPUTS = {"moons": 2, "digits": 64} | dict.fromkeys(CHECKSUMS, 784)
+TEST_IMAGES = {"moons": 1000, "digits": 500} | dict.fromkeys(CHECKSUMS, 10_000)
 CLASSES = {"moons": 2, "digits": 10} | dict.fromkeys(CHECKSUMS, 10)
 
 
