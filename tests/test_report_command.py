@@ -67,7 +67,7 @@ def test_report_of_a_partial_run_shows_what_is_missing(tmp_path, call):
     page = (run / "report/report.md").read_text()
     assert "vat, 50 labels, digits: 1 of 2 seeds" in page
     assert "ladder, 50 labels, digits: 0 of 2 seeds" in page
-    assert "complete: 0 of 2 planned" in page
+    assert "training has ended: 0 of 2 planned" in page
 
 
 def test_report_has_the_means_of_the_records(finished):

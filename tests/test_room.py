@@ -68,7 +68,7 @@ def test_what_is_recorded_is_shown_before_what_is_only_planned(drawn):
     assert "| 30 labels " in files["table1.md"]
     assert "| 170 labels " in files["table1.md"]
     assert "Shown are 2 of 25 label counts (digits: 30, 170)" in files["table1.md"]
-    assert "complete: 4 of 50 planned" in files["report.md"]
+    assert "training has ended: 4 of 50 planned" in files["report.md"]
     assert drawn == [{30, 170}] * 2
 
 

@@ -74,7 +74,7 @@ def test_ten_thousand_are_reported_on_within_a_minute(tmp_path, digits, counts, 
     renew_report(suite, tmp_path / "run")
     assert time.process_time() - started < 60
     page = (tmp_path / "run/report/report.md").read_text()
-    assert f"complete: {7 * counts} of {7 * counts} planned" in page
+    assert f"training has ended: {7 * counts} of {7 * counts} planned" in page
     assert ("Shown are 10 of 1,429 label counts (digits: 50, " in page) == (counts > 10)
     assert len(pd.read_csv(tmp_path / "run/report/table1.csv")) == 2 * 7 * counts
 
