@@ -7,6 +7,7 @@ import pandas as pd
 
 from reports import normalised, published
 from reports.cells import PAPER_EPS, aggregate, ordered
+from reports.inference import LEVEL, one_of, welch
 from reports.layout import Table, pivot, seeds_named
 from reports.section import Run, Section
 
@@ -16,6 +17,11 @@ CAPTION = (
     "by the test-time statistics of the paper's own figures: averages over labelled images alone, for VAT those of "
     "the batch, with noise, as it is in training. {seeds}; '-': not run, or not by these statistics. Whether one step "
     "is enough to be believed is not asked here: see each run's audit."
+)
+DIFFERS = (
+    "≠: not as printed, p below 0.05 in Welch's t-test with the printed mean and spread of {runs} runs; of a single "
+    "seed in the t-test of one value against those, as if drawn like them. Not corrected for their number. What has no "
+    "mark may still differ: few seeds show little."
 )
 UNTRACEABLE = "† Of checkpoints that are not Table 1's: see the comparison in a run's report."
 
@@ -63,9 +69,23 @@ def tables(found: pd.DataFrame, note: str) -> list[Table]:
         most = there["run"].value_counts()
         runs = sorted(most.index, key=lambda run: (-most[run], run))
         wide = pivot(there, ["labels", "model"], "run").reindex(columns=runs)
+        wide += differing(there, printed).pivot(index=["labels", "model"], columns="run", values="mark")[runs]
         marked = printed["printed"] + np.where(printed["traceable"], "", " †")
         frame = printed[["labels", "model"]].assign(printed=marked).join(wide, on=["labels", "model"])
-        notes = (note,) if printed["traceable"].all() else (note, UNTRACEABLE)
-        title = f"{HEADING}, {norm} {PAPER_EPS:g}, {published.DATASET}"
-        result.append(Table(f"across-{norm}", title, frame, CAPTION.format(seeds=seeds_named(there)), notes, keys=2))
+        notes = [DIFFERS.format(runs=" or ".join(map(str, printed["runs"].unique()))), note]
+        notes += [] if printed["traceable"].all() else [UNTRACEABLE]
+        title, caption = (
+            f"{HEADING}, {norm} {PAPER_EPS:g}, {published.DATASET}",
+            CAPTION.format(seeds=seeds_named(there)),
+        )
+        result.append(Table(f"across-{norm}", title, frame, caption, tuple(notes), keys=2))
     return result
+
+
+def differing(there: pd.DataFrame, printed: pd.DataFrame) -> pd.DataFrame:
+    """Means of runs, of `aggregate`, with a column `mark`: whether one is not as printed, where that can be asked."""
+    both = there.merge(printed, on=["labels", "model"], suffixes=("", "_printed"))
+    theirs = both["mean_printed"] / 100, both["sd_printed"] / 100, both["runs"]
+    of_several = welch((both["mean"], both["sd"], both["n"]), theirs, np.nan)
+    p = np.where(both["n"] == 1, one_of(both["mean"], *theirs).p, of_several.p)
+    return both.assign(mark=np.where((p < LEVEL) & both["traceable"], " ≠", ""))

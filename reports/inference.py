@@ -42,6 +42,17 @@ def welch(a: tuple[Any, Any, Any], b: tuple[Any, Any, Any], margin: Any) -> Test
     return _test(mean_a - mean_b, np.sqrt(of_a + of_b), freedom, margin)
 
 
+def one_of(value: Any, mean: Any, sd: Any, n: Any) -> Test:
+    """A single value minus the mean of n others with their sd (ddof 1): is it drawn as they were?
+
+    The t-test of n - 1 degrees of freedom behind the prediction interval, mean ± t sd sqrt(1 + 1/n).
+    """
+    value, mean, sd, n = (np.asarray(each, dtype=float) for each in (value, mean, sd, n))
+    known = (n > 1) & (sd > 0)
+    n = np.where(known, n, np.nan)
+    return _test(value - mean, np.where(known, sd, np.nan) * np.sqrt(1 + 1 / n), n - 1, np.nan)
+
+
 def _test(estimate: Values, error: Values, freedom: Values, margin: Any) -> Test:
     half = stdtrit(freedom, 1 - LEVEL / 2) * error
     p = 2 * stdtr(freedom, -np.abs(estimate) / error)

@@ -20,7 +20,15 @@ FORMATS = {
 }  # measure -> scale, decimals; others are in %
 LATEX = {"\\": r"\textbackslash{}", "±": r"$\pm$", "<": r"\textless{}", ">": r"\textgreater{}", "−": "$-$"}
 LATEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "†": r"$\dagger$", "‡": r"$\ddagger$"}
-LATEX |= {"≤": r"$\leq$", "[": "{[}", "ε": r"$\varepsilon$", "λ": r"$\lambda$", "‖": r"$\|$", "δ": r"$\delta$"}
+LATEX |= {
+    "≤": r"$\leq$",
+    "≠": r"$\neq$",
+    "[": "{[}",
+    "ε": r"$\varepsilon$",
+    "λ": r"$\lambda$",
+    "‖": r"$\|$",
+    "δ": r"$\delta$",
+}
 LATEX |= {'"': "''", "\u200b": r"\allowbreak{}"}
 LATEX |= {character: "\\" + character for character in "%&_#${}"}
 SIZES = {68: "small", 80: "footnotesize", 101: "scriptsize"}  # characters that fit a line of `article`; else tiny

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from reports import Report, beside, published
 
@@ -54,9 +55,9 @@ def test_by_the_statistics_of_the_papers_figures(norm):
     ours, theirs = records_of(["vat", "lvac"], TRIED, eps=(0.1, 0.3)), records_of(["lvac"], OTHERS)
     head, rows = table({"ours": report_on(ours), "theirs": report_on(theirs)}, norm)
     assert head == ["labels", "model", "printed", "ours", "theirs"]
-    assert rows[50, "vat"]["ours"] == text(ours, "vat", "statistics/training", norm)
-    assert rows[50, "lvac"]["ours"] == text(ours, "lvac", "statistics/labelled", norm)
-    assert rows[50, "lvac"]["theirs"] == text(theirs, "lvac", "fgm", norm)
+    assert rows[50, "vat"]["ours"].removesuffix(" ≠") == text(ours, "vat", "statistics/training", norm)
+    assert rows[50, "lvac"]["ours"].removesuffix(" ≠") == text(ours, "lvac", "statistics/labelled", norm)
+    assert rows[50, "lvac"]["theirs"].removesuffix(" ≠") == text(theirs, "lvac", "fgm", norm)
     assert rows[50, "vat"]["theirs"] == rows[100, "lvac"]["ours"] == "-"
 
 
@@ -80,10 +81,42 @@ def test_runs_in_the_order_of_what_they_have_and_only_such_as_compare():
     }
     head, rows = table(runs, "Linf")
     assert head == ["labels", "model", "printed", "most", "a-little"]
-    assert rows[50, "lvac"]["most"].endswith(" (3)")
-    assert rows[50, "lvac"]["a-little"].endswith(" (1)")
+    assert rows[50, "lvac"]["most"].removesuffix(" ≠").endswith(" (3)")
+    assert rows[50, "lvac"]["a-little"].removesuffix(" ≠").endswith(" (1)")
     said = beside(runs)[1]["across-Linf"]
     assert "Updates: the released runs 60,000 or 100,000; a-little 60,000; most 9,600." in said
+
+
+def test_what_is_not_as_printed_is_marked():
+    """By SciPy: several seeds by Welch's test, one by the t-test of one value against five; where it can be traced."""
+    norm, seeds = "L2", [0, 1, 2]
+    printed = published.table2().query("norm == @norm").set_index(["labels", "model"])
+    several, one = {}, {}
+    for (labels, model), of in printed.iterrows():
+        shift = 0.01 * (1 + labels / 500) * of["sd"]
+        several[labels, model] = [of["mean"] / 100 + shift * (k + 3 * (model == "vat")) for k in (0.0, 0.3, 0.6)]
+        one[labels, model] = [of["mean"] / 100 + 3.0 * shift]
+    runs = {}
+    for name, values in (("several", several), ("one", one)):
+        frames = []
+        for (labels, model), of in values.items():
+            kinds = ("statistics/training",) if model == "vat" else ("statistics/labelled",)
+            frame = records_of([model], kinds, seeds=seeds[: len(of)], labels=labels)
+            at = frame["attack"].isin(kinds) & (frame["norm"] == norm)
+            frames.append(frame.assign(value=frame["value"].where(~at, frame["seed"].map(dict(enumerate(of))))))
+        runs[name] = report_on(pd.concat(frames))
+    _, rows = table(runs, norm)
+    marks = {"several": set(), "one": set()}
+    for place, of in printed.iterrows():
+        theirs = {"mean2": of["mean"] / 100, "std2": of["sd"] / 100, "nobs2": of["runs"]}
+        mean, sd = np.mean(several[place]), np.std(several[place], ddof=1)
+        p = stats.ttest_ind_from_stats(mean, sd, 3, **theirs, equal_var=False).pvalue
+        p_one = 2 * stats.t.sf(abs(one[place][0] - theirs["mean2"]) / theirs["std2"] / np.sqrt(1 + 1 / 5), 4)
+        for name, value in (("several", p), ("one", p_one)):
+            expected = value < 0.05 and bool(of["traceable"])
+            assert rows[place][name].endswith(" ≠") == expected, (place, name)
+            marks[name].add(expected)
+    assert marks == {"several": {True, False}, "one": {True, False}}
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,13 @@
 """Statistics against scipy's tests on samples, and Holm's correction against what it is defined by."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from reports.inference import holm, t_test, welch
+from reports.inference import holm, one_of, t_test, welch
 
 
 def summary(sample):
@@ -73,6 +74,22 @@ def test_no_spread_on_one_side_is_still_a_test():
 def test_a_mean_without_spread_has_no_interval(mean_sd_n):
     found = t_test(*mean_sd_n)
     assert np.isnan([found.low, found.high, found.p]).all()
+
+
+@pytest.mark.parametrize("value", [20.0, 27.0, 36.5])
+def test_one_value_against_others_is_students_test_of_groups_of_one_and_n(value):
+    """SciPy's t-test of equal variances, whose estimate then comes of the larger group alone."""
+    others = [24.1, 30.9, 26.2, 28.8, 24.7]
+    found = one_of(value, np.mean(others), np.std(others, ddof=1), 5)
+    expected = stats.ttest_ind([value], others)
+    low, high = expected.confidence_interval(0.95)
+    np.testing.assert_allclose([found.estimate, found.p], [value - np.mean(others), expected.pvalue], rtol=1e-10)
+    np.testing.assert_allclose([found.low, found.high], [low, high], rtol=1e-10)
+
+
+@pytest.mark.parametrize(("sd", "n"), [(0.0, 5), (math.nan, 1), (2.0, 1)])
+def test_one_value_is_compared_with_nothing_that_has_no_spread(sd, n):
+    assert np.isnan([one_of(1.0, 2.0, sd, n).p, one_of(1.0, 2.0, sd, n).low]).all()
 
 
 @pytest.mark.parametrize("seed", range(4))
