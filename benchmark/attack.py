@@ -11,7 +11,6 @@ import pandas as pd
 from attacks import MEANINGS, NORMS, Budget
 from benchmark.attacking import checkpoint, recorded
 from benchmark.cell import as_trained, attack_cell, check_same
-from benchmark.collect import unique
 from benchmark.locks import alone
 from benchmark.options import (
     CommaList,
@@ -26,6 +25,7 @@ from benchmark.options import (
 from benchmark.own_model import attack_own_model
 from benchmark.plan import plan
 from benchmark.progress import Progress
+from benchmark.provenance import unique
 from benchmark.publish import renew_report, write_report
 from benchmark.store import stages
 from benchmark.suite import AttackConfig, Cell, load_suite, validated

@@ -9,7 +9,6 @@ import torch
 
 from attacks import MEANINGS, NORMS
 from benchmark.attack import AUDITED, attack
-from benchmark.collect import commit
 from benchmark.locks import check_writable
 from benchmark.options import (
     FOLDER,
@@ -26,6 +25,7 @@ from benchmark.options import (
     precision_option,
 )
 from benchmark.plan import plan, unchosen
+from benchmark.provenance import commit
 from benchmark.publish import check_report, collected, published_files, renew_report, report_files, write_report
 from benchmark.release import release
 from benchmark.run import run

@@ -13,7 +13,8 @@ from benchmark.suite import Cell
 from zoo.config import ModelConfig
 from zoo.data import Dataset
 from zoo.models import create
-from zoo.training import Engine, Training, amount
+from zoo.randomness import amount
+from zoo.training import Engine, Training
 
 T = TypeVar("T")
 COPIES = 4  # of every parameter: itself, its gradient, Adam's two moments

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,8 @@ import pytest
 import torch
 from running import BUDGET, fails, files, records, stages, write_suite
 
+import benchmark.transfer
+import benchmark.virtual
 import zoo
 from attacks import Budget, fgm, minimum_norm, pgd
 from benchmark import attacking
@@ -228,3 +231,22 @@ def test_wrong_flags_are_one_line(copy, call):
     path = copy.parent / "tiny.toml"
     path.write_text(path.read_text() + BUDGET)
     fails(call(*suite, "--models", "vat"), "seed-0.safetensors", "delete it and run again")
+
+
+@pytest.mark.parametrize(
+    ("module", "asked", "stored", "measure"),
+    [
+        (benchmark.transfer, "untransferred", "store_transfer", benchmark.transfer.transfer),
+        (benchmark.virtual, "unshown", "store_shown", benchmark.virtual.show_each_other),
+    ],
+)
+def test_what_another_run_has_measured_meanwhile_is_not_measured_again(
+    tmp_path, monkeypatch, module, asked, stored, measure
+):
+    """It was missing before the cell was locked, and is there once it is."""
+    answers, told = iter([True, False]), []
+    monkeypatch.setattr(module, asked, lambda *_: next(answers))
+    monkeypatch.setattr(module, stored, lambda *_: pytest.fail("measured twice"))
+    (tmp_path / "cells/vat-50").mkdir(parents=True)
+    measure([SimpleNamespace(name="vat-50")], [], None, tmp_path, lambda cell, state: told.append(state))
+    assert (told[-1], next(answers, None)) == ("complete", None)

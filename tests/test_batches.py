@@ -8,7 +8,7 @@ from scipy import stats
 from small_trainings import DIGITS, begin, generators
 
 from zoo.data import labelled_subset
-from zoo.training import draw
+from zoo.randomness import draw
 
 NUMBERED = replace(DIGITS, images=torch.arange(1200.0)[:, None].expand(1200, 64), labels=DIGITS.labels[:1200])
 """1200 images, each filled with its own index."""

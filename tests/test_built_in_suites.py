@@ -4,10 +4,10 @@ from dataclasses import replace
 from itertools import product
 
 import pytest
-from running import ROOT, cells_of
+from running import ROOT, cells_of, write_suite
 
 from benchmark.choice import best
-from benchmark.collect import described
+from benchmark.provenance import described, shared
 from benchmark.suite import BUILT_IN, load_suite
 from zoo.config import LADDERS, RPT
 from zoo.randomness import stream
@@ -217,3 +217,10 @@ def test_eps_are_what_tune_chose(name, models):
         choice = best(ROOT / "published" / name / "tuning/tuning.csv", cell)
         assert choice is not None
         assert choice.hyperparameters == cell.model.hyperparameters
+
+
+def test_a_report_names_no_more_test_images_than_there_are(tmp_path):
+    for given, said in ((100, 100), (5000, 500)):
+        (cell, *_) = cells_of(write_suite(tmp_path, ("smoothness_images = 100", f"smoothness_images = {given}")))
+        assert shared(cell, "smoothness_images") == said
+        assert shared(cell, "epochs") == 2

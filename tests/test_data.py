@@ -228,6 +228,15 @@ def test_mnist_is_mnist(mnist):
     assert abs(pixels.std().item() - 0.3081) < 5e-5
 
 
+@pytest.mark.parametrize("name", ["moons", "digits"])
+def test_the_number_of_test_images_is_known_without_them(name):
+    assert len(load_dataset(name).test_images) == data.TEST_IMAGES[name]
+
+
+def test_mnist_has_as_many_test_images_as_are_named(mnist):
+    assert {len(mnist.test_images)} == {data.TEST_IMAGES[name] for name in data.CHECKSUMS}
+
+
 def test_what_torchvision_fetches_is_read(files, tmp_path, monkeypatch):
     """A stand-in for torchvision, whose sources are not to be reached here: it copies the files it is asked for."""
     folder, _, labels = files

@@ -10,7 +10,7 @@ import torch
 from zoo.classifier import Batch
 from zoo.config import ADVERSARIAL, FIXED, LADDERS, MODELS, RPT, Hyperparameters, ModelConfig
 from zoo.models import create
-from zoo.training import draw
+from zoo.randomness import draw
 
 WIDTHS = (7, 9, 8, 6, 4)
 DENOISING = (1000.0, 10.0, 0.1)

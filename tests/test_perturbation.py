@@ -12,7 +12,7 @@ from zoo.config import Hyperparameters, ModelConfig
 from zoo.layers import LayerNoise
 from zoo.models import create
 from zoo.perturbation import Linearised, curvature, finite_difference, power_iteration, scale_to, unit
-from zoo.training import draw
+from zoo.randomness import draw
 
 # PyTorch's own forward-mode differentiation still calls what PyTorch has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")

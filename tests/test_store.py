@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmark import store
-from benchmark.collect import commit
+from benchmark.provenance import commit
 from benchmark.store import HISTORY, RECORDS, merge, read_json, read_table, read_tables, write_json, write_table
 from zoo.errors import BadInput
 

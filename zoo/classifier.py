@@ -16,11 +16,10 @@ from torch.nn import functional as F
 from zoo.config import ModelConfig
 from zoo.layers import Encoder, LayerNoise, Pass
 from zoo.perturbation import curvature, divergences, power_iteration, unit
-from zoo.randomness import stream
+from zoo.randomness import Shapes, stream
 
 Noise = Mapping[str, Tensor]
 Sizes = Mapping[str, int]  # examples a group, of the groups "labelled" and "unlabelled" (they are normalised apart)
-Shapes = dict[str, tuple[int, int]]
 
 
 @dataclass(frozen=True)

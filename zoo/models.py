@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from zoo.classifier import Batch, Classifier, Noise, Shapes, Sizes, cross_entropy
+from zoo.classifier import Batch, Classifier, Noise, Sizes, cross_entropy
 from zoo.config import ModelConfig
 from zoo.errors import BadInput
 from zoo.layers import Decoder, LayerNoise, Pass
+from zoo.randomness import Shapes
 from zoo.smoothed import VAT, Adversarial, VirtualAdversarial
 
 

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from zoo.classifier import Classifier, Noise
 from zoo.errors import BadInput
 from zoo.models import CLASSES
-from zoo.randomness import permutations, stream
-from zoo.training import draw
+from zoo.randomness import draw, permutations, stream
 
 BATCHES = 500  # of which an average is taken: of the first one 0.7 % of its weight in training is left
 

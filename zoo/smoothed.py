@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from zoo.classifier import Batch, Classifier, Noise, Shapes, Sizes, cross_entropy
+from zoo.classifier import Batch, Classifier, Noise, Sizes, cross_entropy
 from zoo.layers import LayerNoise, Pass
 from zoo.perturbation import (
     Map,
@@ -17,6 +17,7 @@ from zoo.perturbation import (
     scale_to,
     side_by_side,
 )
+from zoo.randomness import Shapes
 
 
 def cross_entropy_gradient(logits: Tensor, labels: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from zoo.arithmetic import PLAIN, calculating
 from zoo.captured import CapturedStep
 from zoo.checkpoints import write_tensors
-from zoo.classifier import Batch, Classifier, Noise, Shapes
+from zoo.classifier import Batch, Classifier, Noise
 from zoo.compiler import compiler_fault
 from zoo.config import ModelConfig, TrainingConfig, plain
 from zoo.data import Dataset, divided
@@ -22,7 +22,7 @@ from zoo.deviation import deviations
 from zoo.errors import BadInput, unknown
 from zoo.fused import Fused, matrix_precision
 from zoo.models import create
-from zoo.randomness import permutations, stream
+from zoo.randomness import amount, draw, fill, permutations, stream, views
 from zoo.smoothed import VAT
 from zoo.state import Progress, read_state
 
@@ -226,30 +226,6 @@ class Training:
         training.model.load_state_dict(weights)
         training.optimizer.load_state_dict(whole)
         return training
-
-
-def amount(shapes: Shapes) -> int:
-    """How many numbers noise of these shapes takes."""
-    return sum(examples * units for examples, units in shapes.values())
-
-
-def views(flat: Tensor, shapes: Shapes) -> dict[str, Tensor]:
-    """The noise in a flat (seeds, amount) buffer by name, (seeds, examples, units)."""
-    pieces = torch.split(flat, [examples * units for examples, units in shapes.values()], dim=1)
-    return {name: piece.view(-1, *shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
-
-
-def fill(flat: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-    """Standard Gaussian numbers in place: one call a seed, from its own generator."""
-    for row, generator in zip(flat, generators, strict=True):
-        row.normal_(generator=generator)
-    return flat
-
-
-def draw(generators: Sequence[torch.Generator], shapes: Shapes) -> dict[str, Tensor]:
-    """New noise by name, (seeds, examples, units)."""
-    flat = torch.empty(len(generators), amount(shapes), device=generators[0].device)
-    return views(fill(flat, generators), shapes)
 
 
 def worth_compiling(config: TrainingConfig, data: Dataset) -> bool:
