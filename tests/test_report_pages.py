@@ -8,7 +8,7 @@ import pandas as pd
 from golden_run import FIGURES, NO_RECORDS, PROVENANCE, golden, text
 from synthetic import error
 
-from reports import render
+from reports import Report, render
 from reports.report import SECTIONS, prepared
 
 
@@ -69,3 +69,16 @@ def test_html_escapes_what_records_say():
     assert "&lt;b&gt;x&amp;y" in page
     assert "<b>" not in page
     assert "<i>" not in page
+
+
+def test_every_spread_says_of_how_many_seeds_it_is():
+    """In each table's caption n, or that it stands in brackets; of a figure as well."""
+    pieces = Report.of(*golden(), PROVENANCE).pieces("here")
+    spread = {name: piece for name, piece in pieces.items() if re.search(r"\d ± \d", piece)}
+    assert {name.split("-")[0] for name in spread} >= {"table1", "table2", "remains", "transfer", "comparison"}
+    for name, piece in spread.items():
+        rows, said = piece.partition("\n\n")[::2]
+        each = all(re.search(r"\d ± \d[^|]*\(\d+(/\d)?\)", cell) for cell in rows.split("|") if " ± " in cell)
+        assert each or re.search(r"n = \d in every cell", said), name
+    for name in {*FIGURES} - {"robustness"}:  # which has a mark for each seed
+        assert re.search(r"\bn = \d( to \d, each mean's in the CSV file)?\. ?", pieces[name]), name
